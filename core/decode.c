@@ -1,0 +1,399 @@
+/* Reading a .kdm: the public decoder functions as a table of contents.
+ * open: kdm_read.c reads header and description. read: the networks are loaded once, field.c asks
+ * them, the missing-value map is laid over the answer. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bricks.h"
+#include "entropy.h"
+#include "field.h"
+#include "kdm.h"
+#include "status.h"
+#include "volume.h"
+
+#define DEFAULT_MEMORY_LIMIT ((uint64_t)64 << 30)
+
+enum { SLAB_SAMPLES = 1 << 20 };
+
+struct kdinr_decoder {
+    char *path;
+    kdinr_options options;
+    kd_run run;
+    kd_model model;
+    bool loaded;
+    kdinr_info info;
+    kdinr_array_info *array_infos; /* [n_arrays] */
+    kd_field **fields;             /* [n_arrays], made when first asked */
+    uint8_t *classes;              /* unpacked mask `classes_mask` of array `classes_array` */
+    int classes_array, classes_mask;
+};
+
+bool kdinr_can_read(const char *path)
+{
+    return path != NULL && kd_kdm_can_read(path);
+}
+
+/* ---- open ---- */
+
+static void fill_array_info(const kd_model_array *array, kdinr_array_info *info)
+{
+    info->name = array->name;
+    info->type = array->type;
+    info->n_components = array->n_components;
+    info->association = array->association;
+    memcpy(info->range, array->range, sizeof info->range);
+    info->has_missing = array->n_masks > 0;
+    info->has_fill = array->has_fill;
+    info->fill_value = array->fill_value;
+    memcpy(info->bricks, array->bricks, sizeof info->bricks);
+    info->n_windows = array->n_windows;
+    info->omega_first = (double)array->omega_first;
+    info->psnr = array->psnr;
+    info->max_error = array->max_error;
+    info->quality_exact = array->quality_exact;
+    info->psnr_overall = array->mse > 0.0 ? -10.0 * log10(array->mse) : INFINITY;
+}
+
+static kdinr_status fill_info(kdinr_decoder *decoder, kdinr_error *error)
+{
+    const kd_model *model = &decoder->model;
+    const size_t n = (size_t)model->n_arrays;
+    kdinr_info *info = &decoder->info;
+
+    decoder->array_infos = calloc(n, sizeof *decoder->array_infos);
+    decoder->fields = calloc(n, sizeof(kd_field *));
+    if (decoder->array_infos == NULL || decoder->fields == NULL) {
+        return kd_fail_memory(error, n * sizeof *decoder->array_infos, "array descriptions");
+    }
+    for (size_t a = 0; a < n; a++) {
+        fill_array_info(&model->arrays[a], &decoder->array_infos[a]);
+    }
+    info->version_major = KD_KDM_MAJOR;
+    info->version_minor = KD_KDM_MINOR;
+    memcpy(info->dims, model->dims, sizeof info->dims);
+    memcpy(info->first, model->first, sizeof info->first);
+    memcpy(info->origin, model->origin, sizeof info->origin);
+    memcpy(info->spacing, model->spacing, sizeof info->spacing);
+    memcpy(info->direction, model->direction, sizeof info->direction);
+    info->n_steps = model->n_steps;
+    info->times = model->times;
+    info->n_arrays = model->n_arrays;
+    info->arrays = decoder->array_infos;
+    info->file_size = model->file_size;
+    info->data_size = kd_kdm_data_size(model);
+    info->provenance = model->provenance;
+    return KDINR_OK;
+}
+
+kdinr_status kdinr_decoder_open(const char *path, const kdinr_options *options,
+                                kdinr_decoder **decoder, kdinr_error *error)
+{
+    kdinr_decoder *made = calloc(1, sizeof *made);
+    kdinr_status status = KDINR_OK;
+
+    *decoder = NULL;
+    if (made == NULL) return kd_fail_memory(error, sizeof *made, "decoder");
+    made->options = options != NULL ? *options : kdinr_options_default();
+    made->run.options = &made->options;
+    made->run.stage = "decoding";
+    made->classes_array = -1;
+    made->path = strdup(path);
+    if (made->path == NULL) {
+        status = kd_fail_memory(error, strlen(path), "path");
+        goto done;
+    }
+    KD_TRY_DONE(kd_backend_find(made->options.backend, &made->run.backend, error));
+    KD_TRY_DONE(kd_kdm_load_info(path, &made->model, error));
+    KD_TRY_DONE(fill_info(made, error));
+
+done:
+    if (status != KDINR_OK) {
+        kdinr_decoder_close(made);
+    } else {
+        *decoder = made;
+    }
+    return status;
+}
+
+void kdinr_decoder_close(kdinr_decoder *decoder)
+{
+    if (decoder == NULL) return;
+    for (int a = 0; decoder->fields != NULL && a < decoder->model.n_arrays; a++) {
+        kd_field_free(decoder->fields[a]);
+    }
+    free(decoder->fields);
+    free(decoder->array_infos);
+    free(decoder->classes);
+    kd_kdm_free(&decoder->model);
+    free(decoder->path);
+    free(decoder);
+}
+
+const kdinr_info *kdinr_decoder_info(const kdinr_decoder *decoder)
+{
+    return &decoder->info;
+}
+
+void kdinr_decoder_set_progress(kdinr_decoder *decoder, kdinr_progress progress, void *user)
+{
+    decoder->options.progress = progress;
+    decoder->options.progress_user = user;
+}
+
+kdinr_status kdinr_decoder_load(kdinr_decoder *decoder, kdinr_error *error)
+{
+    if (decoder->loaded) return KDINR_OK;
+    KD_TRY(kd_kdm_load_networks(decoder->path, &decoder->model, error));
+    decoder->loaded = true;
+    for (int a = 0; a < decoder->model.n_arrays; a++) {
+        const kd_model_array *array = &decoder->model.arrays[a];
+        kdinr_array_info *info = &decoder->array_infos[a];
+        const size_t n = (size_t)array->n_windows * (size_t)array->bricks[0] *
+                         (size_t)array->bricks[1] * (size_t)array->bricks[2];
+
+        for (size_t i = 0; i < n; i++) {
+            kd_net net;
+
+            if (array->networks[i].kind == KD_NETWORK_CONSTANT) continue;
+            kd_kdm_net(array, &array->networks[i], &net);
+            info->n_networks++;
+            info->n_parameters += net.n_params;
+        }
+    }
+    return KDINR_OK;
+}
+
+/* ---- requests ---- */
+
+void kdinr_request_samples(const kdinr_info *info, const kdinr_request *request, int samples[3])
+{
+    kd_kdm_samples(request->dims, info->arrays[request->array].association, samples);
+}
+
+kdinr_request kdinr_request_default(const kdinr_info *info, int array)
+{
+    kdinr_request request = {.array = array, .type = KDINR_FLOAT32};
+    int samples[3];
+
+    memcpy(request.dims, info->dims, sizeof request.dims);
+    request.time = info->times[0];
+    kdinr_request_samples(info, &request, samples);
+    for (int axis = 0; axis < 3; axis++) {
+        request.extent[2 * axis + 1] = samples[axis] - 1;
+    }
+    return request;
+}
+
+static kdinr_status check_extent(const kdinr_decoder *decoder, const kdinr_request *request,
+                                 int samples[3], kdinr_error *error)
+{
+    for (int axis = 0; axis < 3; axis++) {
+        if (request->dims[axis] < 1 || request->dims[axis] > KD_KDM_MAX_DIM) {
+            return kd_fail(error, KDINR_ERROR_ARGUMENT, "%d points were asked for along %c, allowed are 1 to %d",
+                           request->dims[axis], 'x' + axis, KD_KDM_MAX_DIM);
+        }
+    }
+    kdinr_request_samples(&decoder->info, request, samples);
+    for (int axis = 0; axis < 3; axis++) {
+        const int low = request->extent[2 * axis], high = request->extent[2 * axis + 1];
+
+        if (low < 0 || high < low || high >= samples[axis]) {
+            return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                           "extent %d..%d was asked for along %c, allowed is within 0..%d", low, high,
+                           'x' + axis, samples[axis] - 1);
+        }
+    }
+    return KDINR_OK;
+}
+
+static kdinr_status check_request(const kdinr_decoder *decoder, const kdinr_request *request,
+                                  int samples[3], kdinr_error *error)
+{
+    const uint64_t limit =
+        decoder->options.memory_limit > 0 ? decoder->options.memory_limit : DEFAULT_MEMORY_LIMIT;
+
+    if (request->array < 0 || request->array >= decoder->info.n_arrays) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "array %d was asked for, the file has %d",
+                       request->array, decoder->info.n_arrays);
+    }
+    if (kdinr_type_size(request->type) == 0) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "%d is not a value type", (int)request->type);
+    }
+    if (isnan(request->time)) return kd_fail(error, KDINR_ERROR_ARGUMENT, "the time is not a number");
+    KD_TRY(check_extent(decoder, request, samples, error));
+    double bytes = (double)kdinr_type_size(request->type) *
+                   decoder->info.arrays[request->array].n_components;
+    for (int axis = 0; axis < 3; axis++) {
+        bytes *= (double)request->extent[2 * axis + 1] - request->extent[2 * axis] + 1.0;
+    }
+    if (bytes > (double)limit) {
+        return kd_fail(error, KDINR_ERROR_MEMORY,
+                       "decoding this extent would take %.0f bytes, the limit is %.0f; ask for fewer "
+                       "points or a smaller extent, or raise memory_limit",
+                       bytes, (double)limit);
+    }
+    return KDINR_OK;
+}
+
+/* ---- missing samples ---- */
+
+/* decoder->classes = the map that holds at step position s; *any tells whether there is one. */
+static kdinr_status load_classes(kdinr_decoder *decoder, int a, double s, bool *any,
+                                 kdinr_error *error)
+{
+    const kd_model_array *array = &decoder->model.arrays[a];
+    const int mask = array->n_masks == 0 ? -1 : array->step_masks[(int)floor(s + 0.5)];
+    int samples[3];
+
+    *any = mask >= 0;
+    if (mask < 0 || (decoder->classes_array == a && decoder->classes_mask == mask)) return KDINR_OK;
+    kd_kdm_samples(decoder->model.dims, array->association, samples);
+    const size_t n = (size_t)samples[0] * (size_t)samples[1] * (size_t)samples[2];
+    free(decoder->classes);
+    decoder->classes_array = -1;
+    decoder->classes = malloc(n);
+    if (decoder->classes == NULL) return kd_fail_memory(error, n, "missing-value map");
+    KD_TRY(kd_entropy_unpack_mask(array->masks[mask].bytes, array->masks[mask].size, samples,
+                                  decoder->classes, error));
+    decoder->classes_array = a;
+    decoder->classes_mask = mask;
+    return KDINR_OK;
+}
+
+static float missing_value(const kd_model_array *array, kd_missing class)
+{
+    switch (class) {
+    case KD_MISSING_FILL: return (float)array->fill_value;
+    case KD_MISSING_PLUS_INF: return INFINITY;
+    case KD_MISSING_MINUS_INF: return -INFINITY;
+    default: return NAN;
+    }
+}
+
+/* The stored sample nearest to each sample of one axis of the extent. */
+static void nearest_stored(const kd_model *model, const kd_model_array *array, int axis,
+                           int n_samples, int from, int to, int *nearest)
+{
+    int stored[3];
+
+    kd_kdm_samples(model->dims, array->association, stored);
+    for (int i = from; i <= to; i++) {
+        const double p = kd_bricks_position(array->association, stored[axis], n_samples, i);
+        const double rounded = floor(p + 0.5);
+
+        nearest[i - from] = rounded < 0.0 ? 0 : rounded > stored[axis] - 1 ? stored[axis] - 1
+                                                                           : (int)rounded;
+    }
+}
+
+static kdinr_status restore_missing(kdinr_decoder *decoder, int a, const int samples[3],
+                                    const int extent[6], float *values, kdinr_error *error)
+{
+    const kd_model_array *array = &decoder->model.arrays[a];
+    int *nearest[3] = {NULL, NULL, NULL}, n[3], stored[3];
+    kdinr_status status = KDINR_OK;
+
+    kd_kdm_samples(decoder->model.dims, array->association, stored);
+    for (int axis = 0; axis < 3; axis++) {
+        n[axis] = extent[2 * axis + 1] - extent[2 * axis] + 1;
+        nearest[axis] = malloc((size_t)n[axis] * sizeof *nearest[axis]);
+        if (nearest[axis] == NULL) {
+            status = kd_fail_memory(error, (size_t)n[axis] * sizeof(int), "axis of the extent");
+            goto done;
+        }
+        nearest_stored(&decoder->model, array, axis, samples[axis], extent[2 * axis],
+                       extent[2 * axis + 1], nearest[axis]);
+    }
+    for (int z = 0; z < n[2]; z++) {
+        for (int y = 0; y < n[1]; y++) {
+            const size_t row = ((size_t)nearest[2][z] * (size_t)stored[1] + (size_t)nearest[1][y]) *
+                               (size_t)stored[0];
+
+            for (int x = 0; x < n[0]; x++, values += array->n_components) {
+                const kd_missing class = decoder->classes[row + (size_t)nearest[0][x]];
+
+                for (int c = 0; class != KD_MISSING_NONE && c < array->n_components; c++) {
+                    values[c] = missing_value(array, class);
+                }
+            }
+        }
+    }
+
+done:
+    for (int axis = 0; axis < 3; axis++) {
+        free(nearest[axis]);
+    }
+    return status;
+}
+
+/* ---- read ---- */
+
+/* One part of the request as float32. */
+static kdinr_status read_float(kdinr_decoder *decoder, int a, const int samples[3],
+                               const int extent[6], double s, float *values, kdinr_error *error)
+{
+    bool any;
+
+    KD_TRY(kd_field_read(decoder->fields[a], samples, extent, s, values, &decoder->run, error));
+    KD_TRY(load_classes(decoder, a, s, &any, error));
+    return any ? restore_missing(decoder, a, samples, extent, values, error) : KDINR_OK;
+}
+
+/* Another type: through a float32 buffer, some rows at a time. */
+static kdinr_status read_converted(kdinr_decoder *decoder, const kdinr_request *request,
+                                   const int samples[3], double s, char *values, kdinr_error *error)
+{
+    const size_t nc = (size_t)decoder->info.arrays[request->array].n_components;
+    const size_t type_size = kdinr_type_size(request->type);
+    const int *e = request->extent;
+    const int nx = e[1] - e[0] + 1;
+    const int n_y = nx < SLAB_SAMPLES ? SLAB_SAMPLES / nx : 1;
+    const size_t most = (size_t)nx * (size_t)(n_y < e[3] - e[2] + 1 ? n_y : e[3] - e[2] + 1) * nc;
+    float *buffer = malloc(most * sizeof *buffer);
+    kdinr_status status = KDINR_OK;
+
+    if (buffer == NULL) return kd_fail_memory(error, most * sizeof *buffer, "decoded rows");
+    for (int z = e[4]; z <= e[5]; z++) {
+        for (int y = e[2]; y <= e[3]; y += n_y) {
+            const int last = y + n_y - 1 < e[3] ? y + n_y - 1 : e[3];
+            const int part[6] = {e[0], e[1], y, last, z, z};
+            const size_t n = (size_t)nx * (size_t)(last - y + 1) * nc;
+
+            KD_TRY_DONE(read_float(decoder, request->array, samples, part, s, buffer, error));
+            for (size_t i = 0; i < n; i++) {
+                kd_volume_store(values, request->type, i, (double)buffer[i]);
+            }
+            values += n * type_size;
+        }
+    }
+
+done:
+    free(buffer);
+    return status;
+}
+
+kdinr_status kdinr_decoder_read(kdinr_decoder *decoder, const kdinr_request *request, void *values,
+                                kdinr_error *error)
+{
+    const int a = request->array;
+    int samples[3];
+
+    KD_TRY(check_request(decoder, request, samples, error));
+    KD_TRY(kdinr_decoder_load(decoder, error));
+    if (decoder->fields[a] == NULL) {
+        KD_TRY(kd_field_create(&decoder->model, a, decoder->run.backend, decoder->options.n_threads,
+                               &decoder->fields[a], error));
+    }
+    decoder->run.work_done = decoder->run.reported = 0.0;
+    decoder->run.work_total = 1.0;
+    for (int axis = 0; axis < 3; axis++) {
+        decoder->run.work_total *=
+            (double)request->extent[2 * axis + 1] - request->extent[2 * axis] + 1.0;
+    }
+    const double s = kd_bricks_step(decoder->model.times, decoder->model.n_steps, request->time);
+    if (request->type == KDINR_FLOAT32) {
+        return read_float(decoder, a, samples, request->extent, s, values, error);
+    }
+    return read_converted(decoder, request, samples, s, values, error);
+}

@@ -1,0 +1,287 @@
+/* Stage 2, model aggregation. Samples are made a pool at a time, so that each teacher answers many
+ * coordinates per call; batches are consecutive rows of the pool and mix all steps evenly. */
+#include "distill.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "quant.h"
+#include "rng.h"
+#include "status.h"
+
+enum { POOL_ROWS = 1 << 15, PROBE_ROWS = 2048 };
+
+/* Batches of stage 2. */
+typedef struct pool {
+    kd_run *run;
+    const kd_lesson *lesson;
+    const kd_student *student;
+    kd_sampler *sampler;
+    uint64_t key;
+    int n_active;     /* steps that have present samples */
+    int *active;      /* [n_active] */
+    void **answerers; /* [n_steps] backend states of the teachers, NULL where there is none */
+    uint64_t first;   /* row 0 of the pool is this sample; UINT64_MAX: empty */
+    size_t n;         /* rows */
+    float *coords;    /* [n][4] */
+    float *targets;   /* [n][n_components] */
+    float *asked;     /* [n][3] coordinates put to one teacher */
+    float *answers;   /* [n][n_components] */
+    size_t *at;       /* [n] sample indices in the brick */
+} pool;
+
+static void pool_free(pool *p)
+{
+    for (int t = 0; p->answerers != NULL && t < p->lesson->n_steps; t++) {
+        p->run->backend->close(p->answerers[t]);
+    }
+    kd_sampler_free(p->sampler);
+    free(p->active);
+    free(p->answerers);
+    free(p->coords);
+    free(p->targets);
+    free(p->asked);
+    free(p->answers);
+    free(p->at);
+}
+
+static kdinr_status pool_allocate(pool *p, kdinr_error *error)
+{
+    const size_t n_steps = (size_t)p->lesson->n_steps, nc = (size_t)p->lesson->n_components;
+
+    p->active = malloc(n_steps * sizeof *p->active);
+    p->answerers = calloc(n_steps, sizeof *p->answerers);
+    p->coords = malloc(p->n * 4 * sizeof *p->coords);
+    p->targets = malloc(p->n * nc * sizeof *p->targets);
+    p->asked = malloc(p->n * 3 * sizeof *p->asked);
+    p->answers = malloc(p->n * nc * sizeof *p->answers);
+    p->at = malloc(p->n * sizeof *p->at);
+    if (p->active == NULL || p->answerers == NULL || p->coords == NULL || p->targets == NULL ||
+        p->asked == NULL || p->answers == NULL || p->at == NULL) {
+        return kd_fail_memory(error, p->n * (10 + 2 * nc) * sizeof(float), "distillation pool");
+    }
+    return KDINR_OK;
+}
+
+static kdinr_status pool_open_teachers(pool *p, kdinr_error *error)
+{
+    const kd_backend_config config = {.n_threads = p->run->options->n_threads};
+
+    for (int t = 0; t < p->lesson->n_steps; t++) {
+        const kd_teacher *teacher = p->lesson->teachers[t];
+
+        if (teacher->present) p->active[p->n_active++] = t;
+        if (teacher->params == NULL) continue;
+        KD_TRY(p->run->backend->open(&teacher->net, &config, &p->answerers[t], error));
+        KD_TRY(p->run->backend->set_params(p->answerers[t], teacher->params, error));
+    }
+    return KDINR_OK;
+}
+
+/* Sample rows i, i + n_active, ... of the pool belong to step active[i]: choose where to ask. */
+static size_t pool_choose(pool *p, uint64_t first, size_t row, int t)
+{
+    const kd_lesson *lesson = p->lesson;
+    const uint8_t *classes = lesson->classes[t];
+    size_t n = 0;
+
+    for (; row < p->n; row += (size_t)p->n_active, n++) {
+        uint64_t counter = first + row;
+        int index[3];
+
+        while (!kd_sampler_draw(p->sampler, p->key, counter, classes, index)) {
+            counter = kd_rng_mix(counter) | ((uint64_t)1 << 63);
+        }
+        kd_bricks_coords(lesson->brick, index, p->asked + n * 3);
+        p->at[n] = kd_bricks_at(lesson->brick, index);
+    }
+    return n;
+}
+
+/* p->answers = what step t's teacher (or, with `direct`, the data) says at the chosen places. */
+static kdinr_status pool_ask(pool *p, int t, size_t n, kdinr_error *error)
+{
+    const size_t nc = (size_t)p->lesson->n_components;
+
+    if (p->answerers[t] != NULL) {
+        return p->run->backend->evaluate(p->answerers[t], p->asked, n, p->answers, error);
+    }
+    const float *data = p->lesson->values == NULL ? NULL : p->lesson->values[t];
+    for (size_t i = 0; i < n; i++) {
+        for (size_t c = 0; c < nc; c++) {
+            p->answers[i * nc + c] = data == NULL ? -1.0f : data[p->at[i] * nc + c];
+        }
+    }
+    return KDINR_OK;
+}
+
+/* Answers, re-mapped from the step's range to the window's, into their rows. */
+static void pool_scatter(pool *p, size_t row, int t, size_t n)
+{
+    const size_t nc = (size_t)p->lesson->n_components;
+    const float time = kd_bricks_local_time(0, p->lesson->n_steps - 1, t);
+    double scale[KD_KDM_MAX_COMPONENTS], offset[KD_KDM_MAX_COMPONENTS];
+
+    for (size_t c = 0; c < nc; c++) {
+        const double to[2] = {p->student->range[c][0], p->student->range[c][1]};
+        kd_teacher_remap(p->lesson->teachers[t]->range[c], to, &scale[c], &offset[c]);
+    }
+    for (size_t i = 0; i < n; i++, row += (size_t)p->n_active) {
+        memcpy(p->coords + row * 4, p->asked + i * 3, 3 * sizeof *p->coords);
+        p->coords[row * 4 + 3] = time;
+        for (size_t c = 0; c < nc; c++) {
+            const float a = p->answers[i * nc + c];
+            const float answer = a < -1.0f ? -1.0f : a > 1.0f ? 1.0f : a;
+
+            p->targets[row * nc + c] = (float)(answer * scale[c] + offset[c]);
+        }
+    }
+}
+
+static kdinr_status pool_fill(pool *p, uint64_t first, kdinr_error *error)
+{
+    for (int i = 0; i < p->n_active; i++) {
+        const size_t n_active = (size_t)p->n_active;
+        const size_t row = ((size_t)i + n_active - (size_t)(first % n_active)) % n_active;
+        const int t = p->active[i];
+        const size_t n = pool_choose(p, first, row, t);
+
+        KD_TRY(pool_ask(p, t, n, error));
+        pool_scatter(p, row, t, n);
+    }
+    p->first = first;
+    return KDINR_OK;
+}
+
+static kdinr_status draw_from_pool(void *user, uint64_t first, size_t n, float *coords,
+                                   float *targets, kdinr_error *error)
+{
+    pool *p = user;
+    const size_t nc = (size_t)p->lesson->n_components;
+
+    if (p->first == UINT64_MAX || first < p->first || first + n > p->first + p->n) {
+        KD_TRY(pool_fill(p, first, error));
+    }
+    memcpy(coords, p->coords + (first - p->first) * 4, n * 4 * sizeof *coords);
+    memcpy(targets, p->targets + (first - p->first) * nc, n * nc * sizeof *targets);
+    return KDINR_OK;
+}
+
+/* Range of the window: the union of its steps'. Returns whether the student is a constant. */
+static bool window_range(const kd_lesson *lesson, kd_student *student)
+{
+    bool first = true, constant = true;
+
+    memset(student->range, 0, sizeof student->range);
+    for (int t = 0; t < lesson->n_steps; t++) {
+        if (!lesson->teachers[t]->present) continue;
+        for (int c = 0; c < lesson->n_components; c++) {
+            const float low = (float)lesson->teachers[t]->range[c][0];
+            const float high = (float)lesson->teachers[t]->range[c][1];
+            float *range = student->range[c];
+
+            range[0] = first || low < range[0] ? low : range[0];
+            range[1] = first || high > range[1] ? high : range[1];
+            if (range[1] > range[0]) constant = false;
+        }
+        first = false;
+    }
+    return constant;
+}
+
+/* The teacher nearest to the middle of the window whose network has the student's shape. */
+static const kd_teacher *middle_teacher(const kd_lesson *lesson, const kd_net *net)
+{
+    const int middle = lesson->n_steps / 2;
+
+    for (int distance = 0; distance <= middle + 1; distance++) {
+        for (int sign = -1; sign <= 1; sign += 2) {
+            const int t = middle + sign * distance;
+            if (t < 0 || t >= lesson->n_steps) continue;
+            const kd_teacher *teacher = lesson->teachers[t];
+            if (teacher->params != NULL && teacher->net.width == net->width &&
+                teacher->net.depth == net->depth) {
+                return teacher;
+            }
+        }
+    }
+    return NULL;
+}
+
+static kdinr_status initialise(const kd_run *run, const kd_lesson *lesson,
+                               const kd_student_plan *plan, kd_student *student, kdinr_error *error)
+{
+    const kd_teacher *teacher = NULL;
+    double scale[KD_KDM_MAX_COMPONENTS], offset[KD_KDM_MAX_COMPONENTS];
+
+    student->params = malloc(student->net.n_params * sizeof *student->params);
+    if (student->params == NULL) {
+        return kd_fail_memory(error, student->net.n_params * sizeof *student->params, "student");
+    }
+    if (run->options->warm_start) teacher = middle_teacher(lesson, &student->net);
+    if (teacher == NULL) {
+        kd_net_initialise(&student->net, plan->shape.omega_hidden, run->options->seed, plan->stream,
+                          student->params);
+        return KDINR_OK;
+    }
+    for (int c = 0; c < lesson->n_components; c++) {
+        const double to[2] = {student->range[c][0], student->range[c][1]};
+        kd_teacher_remap(teacher->range[c], to, &scale[c], &offset[c]);
+    }
+    kd_net_add_time(&teacher->net, teacher->params, &student->net, student->params);
+    kd_net_rescale(&student->net, scale, offset, student->params);
+    return KDINR_OK;
+}
+
+/* How much each tensor's rounding will hurt, at places that stand for the whole brick. */
+static kdinr_status measure_sensitivity(pool *p, const kd_student_plan *plan, kd_student *student,
+                                        kdinr_error *error)
+{
+    const kdinr_options *options = p->run->options;
+    const size_t n = p->n < PROBE_ROWS ? p->n : PROBE_ROWS;
+
+    kd_sampler_free(p->sampler);
+    p->sampler = NULL;
+    KD_TRY(kd_sampler_create(&p->lesson->blocks, p->lesson->entropy, p->lesson->present,
+                             KDINR_SAMPLING_UNIFORM, 0.0, &p->sampler, error));
+    p->n = n;
+    KD_TRY(pool_fill(p, 0, error));
+    return kd_quant_measure(p->run->backend, options->n_threads, &student->net, student->params,
+                            p->coords, n, kd_rng_key(options->seed, plan->stream),
+                            student->sensitivity, error);
+}
+
+kdinr_status kd_distill_train(kd_run *run, const kd_lesson *lesson, const kd_student_plan *plan,
+                              kd_student *student, kdinr_error *error)
+{
+    const kdinr_options *options = run->options;
+    const size_t batch = plan->schedule.batch;
+    pool p = {.run = run, .lesson = lesson, .student = student, .first = UINT64_MAX};
+    kdinr_status status = KDINR_OK;
+
+    memset(student, 0, sizeof *student);
+    if (window_range(lesson, student)) return kd_run_advance(run, plan->schedule.work, error);
+    kd_net_layout(&plan->shape, &student->net);
+    p.key = kd_rng_key(options->seed, ~plan->stream);
+    p.n = batch > POOL_ROWS ? batch : POOL_ROWS / batch * batch;
+    KD_TRY_DONE(pool_allocate(&p, error));
+    KD_TRY_DONE(pool_open_teachers(&p, error));
+    KD_TRY_DONE(kd_sampler_create(&lesson->blocks, lesson->entropy, lesson->present,
+                                  options->sampling, options->epsilon, &p.sampler, error));
+    KD_TRY_DONE(initialise(run, lesson, plan, student, error));
+    const kd_source source = {draw_from_pool, &p};
+    KD_TRY_DONE(kd_train(run, &student->net, &source, &plan->schedule, student->params,
+                         &student->outcome, error));
+    KD_TRY_DONE(measure_sensitivity(&p, plan, student, error));
+
+done:
+    pool_free(&p);
+    if (status != KDINR_OK) kd_student_free(student);
+    return status;
+}
+
+void kd_student_free(kd_student *student)
+{
+    free(student->params);
+    student->params = NULL;
+}

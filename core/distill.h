@@ -1,0 +1,46 @@
+/* Stage 2: all teachers of one brick and window into one student of (x,y,z,t) (sec. III-D, eq. 4).
+ * Before: teacher.c. After: quant.c. The data itself is gone by now; only the teachers answer. */
+#ifndef KD_DISTILL_H
+#define KD_DISTILL_H
+
+#include "teacher.h"
+
+/** One brick of one window: who answers, and where to ask. */
+typedef struct kd_lesson {
+    int n_steps;
+    int n_components;
+    const kd_teacher *const *teachers;   /* [n_steps] */
+    const uint8_t *const *classes;       /* [n_steps][n] kd_missing of the brick; NULL: none missing */
+    const float *const *values;          /* [n_steps][n][n_components] in the teacher's range: the data,
+                                            where a teacher has no network (option `direct`); or NULL */
+    const kd_brick *brick;
+    kd_blocks blocks;
+    const float *entropy, *present;      /* [blocks.n], summed over the window's steps */
+} kd_lesson;
+
+/** What stage 2 leaves of a brick and window. */
+typedef struct kd_student {
+    kd_net net;
+    float *params; /* [net.n_params], owned; NULL: constant */
+    float range[KD_KDM_MAX_COMPONENTS][2];
+    double sensitivity[KD_KDM_MAX_TENSORS]; /* see kd_quant_measure */
+    kd_outcome outcome;
+} kd_student;
+
+/** How to train one student. */
+typedef struct kd_student_plan {
+    kd_net_shape shape;
+    kd_schedule schedule;
+    uint64_t stream; /* of random numbers, unique to (array, window, brick) */
+} kd_student_plan;
+
+/** Train one student. With options->warm_start it starts from the middle teacher, if the shapes
+ *  agree. When no teacher has a network and all ranges agree, the student is a constant.
+ *  errors  as kd_train */
+kdinr_status kd_distill_train(kd_run *run, const kd_lesson *lesson, const kd_student_plan *plan,
+                              kd_student *student, kdinr_error *error);
+
+/** Free what the student owns. */
+void kd_student_free(kd_student *student);
+
+#endif

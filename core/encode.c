@@ -1,0 +1,501 @@
+/* Compressing a series: the public encoder functions as a table of contents.
+ * push: volume.c checks, track.c trains teachers (stage 1) and, at the end of a window, the student
+ * (stage 2). verify: measure.c compares. finish: quant.c fits the size asked for, kdm.c writes. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "options.h"
+#include "quant.h"
+#include "status.h"
+#include "track.h"
+
+/* Bytes of a file besides networks and masks: header, section table, grid, provenance; then per array
+ * and per array and step. */
+enum { FILE_BYTES = 230, ARRAY_BYTES = 60, STEP_BYTES = 4 };
+
+/* Share of the students' own error that quantisation may add when a width, not a size, is given:
+ * 0.2 dB. */
+#define QUANTISATION_SHARE 0.047
+
+typedef enum stage { STAGE_PUSHING, STAGE_SETTLED, STAGE_FINISHED, STAGE_FAILED } stage;
+
+struct kdinr_encoder {
+    kdinr_options options;
+    char *backend_name; /* copy of options.backend, owned */
+    kd_run run;
+    kd_model model;
+    int times_capacity;
+    kd_track *tracks; /* [model.n_arrays] */
+    kd_field **fields; /* [model.n_arrays] of the settled model */
+    stage stage;
+    bool verifying;
+};
+
+kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_encoder **encoder,
+                                kdinr_error *error)
+{
+    *encoder = NULL;
+    KD_TRY(kd_options_check(options, error));
+    kdinr_encoder *made = calloc(1, sizeof *made);
+    if (made == NULL) return kd_fail_memory(error, sizeof *made, "encoder");
+    made->options = *options;
+    made->backend_name = strdup(options->backend);
+    made->options.backend = made->backend_name;
+    made->run.options = &made->options;
+    kdinr_status status =
+        made->backend_name == NULL
+            ? kd_fail_memory(error, strlen(options->backend), "backend name")
+            : kd_backend_find(made->backend_name, &made->run.backend, error);
+    if (status != KDINR_OK) {
+        kdinr_encoder_close(made);
+        return status;
+    }
+    *encoder = made;
+    return KDINR_OK;
+}
+
+void kdinr_encoder_close(kdinr_encoder *encoder)
+{
+    if (encoder == NULL) return;
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        if (encoder->fields != NULL) kd_field_free(encoder->fields[a]);
+        if (encoder->tracks != NULL) kd_track_free(&encoder->tracks[a]);
+    }
+    free(encoder->fields);
+    free(encoder->tracks);
+    kd_kdm_free(&encoder->model);
+    free(encoder->backend_name);
+    free(encoder);
+}
+
+/* ---- push ---- */
+
+/* The description of the grid and the arrays, from the first step. */
+static kdinr_status describe(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
+{
+    kd_model *model = &encoder->model;
+
+    memcpy(model->dims, volume->dims, sizeof model->dims);
+    memcpy(model->first, volume->first, sizeof model->first);
+    memcpy(model->origin, volume->origin, sizeof model->origin);
+    memcpy(model->spacing, volume->spacing, sizeof model->spacing);
+    memcpy(model->direction, volume->direction, sizeof model->direction);
+    model->provenance = calloc(1, KD_KDM_MAX_PROVENANCE + 1);
+    model->arrays = calloc((size_t)volume->n_arrays, sizeof *model->arrays);
+    encoder->tracks = calloc((size_t)volume->n_arrays, sizeof *encoder->tracks);
+    encoder->fields = calloc((size_t)volume->n_arrays, sizeof(kd_field *));
+    if (model->provenance == NULL || model->arrays == NULL || encoder->tracks == NULL ||
+        encoder->fields == NULL) {
+        return kd_fail_memory(error, (size_t)volume->n_arrays * sizeof *model->arrays, "arrays");
+    }
+    model->n_arrays = volume->n_arrays;
+    kd_options_describe(&encoder->options, model->provenance, KD_KDM_MAX_PROVENANCE + 1);
+    for (int a = 0; a < volume->n_arrays; a++) {
+        const kdinr_array *array = &volume->arrays[a];
+        kd_model_array *stored = &model->arrays[a];
+
+        stored->name = strdup(array->name);
+        if (stored->name == NULL) return kd_fail_memory(error, strlen(array->name), "array name");
+        stored->type = array->type;
+        stored->n_components = array->n_components;
+        stored->association = array->association;
+        stored->has_fill = array->has_fill;
+        stored->fill_value = array->fill_value;
+    }
+    return KDINR_OK;
+}
+
+static double array_bytes(const kdinr_volume *volume, const kdinr_array *array)
+{
+    return (double)kd_volume_n_samples(volume, array) * array->n_components *
+           (double)kdinr_type_size(array->type);
+}
+
+/* First step: divide the bytes among the arrays, plan each. */
+static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
+{
+    const double n_steps = kd_plan_steps(&encoder->options);
+    double all = 0.0;
+
+    KD_TRY(describe(encoder, volume, error));
+    for (int a = 0; a < volume->n_arrays; a++) {
+        all += array_bytes(volume, &volume->arrays[a]);
+    }
+    const double fixed = (FILE_BYTES + ARRAY_BYTES * volume->n_arrays) / n_steps +
+                         STEP_BYTES * volume->n_arrays;
+    const double step_bytes = all / encoder->options.ratio - fixed;
+    for (int a = 0; a < volume->n_arrays; a++) {
+        const kdinr_array *array = &volume->arrays[a];
+        kd_track *track = &encoder->tracks[a];
+
+        KD_TRY(kd_track_start(track, &encoder->model, a, &encoder->options, array,
+                              step_bytes * array_bytes(volume, array) / all, error));
+        encoder->run.work_total += kd_track_work(track, kd_plan_steps(&encoder->options));
+    }
+    return KDINR_OK;
+}
+
+static bool same_grid(const kd_model *model, const kdinr_volume *volume)
+{
+    return memcmp(model->dims, volume->dims, sizeof model->dims) == 0 &&
+           memcmp(model->first, volume->first, sizeof model->first) == 0 &&
+           memcmp(model->origin, volume->origin, sizeof model->origin) == 0 &&
+           memcmp(model->spacing, volume->spacing, sizeof model->spacing) == 0 &&
+           memcmp(model->direction, volume->direction, sizeof model->direction) == 0;
+}
+
+/* Does a later step have the first one's grid and arrays, in the same order? */
+static kdinr_status check_same(const kd_model *model, const kdinr_volume *volume, double time,
+                               kdinr_error *error)
+{
+    if (!same_grid(model, volume)) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "at time %g the grid has %d x %d x %d points and differs from the first step's "
+                       "%d x %d x %d in size or geometry; all steps must share one grid",
+                       time, volume->dims[0], volume->dims[1], volume->dims[2], model->dims[0],
+                       model->dims[1], model->dims[2]);
+    }
+    if (volume->n_arrays != model->n_arrays) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "at time %g there are %d arrays, the first step had %d",
+                       time, volume->n_arrays, model->n_arrays);
+    }
+    for (int a = 0; a < model->n_arrays; a++) {
+        const kdinr_array *array = &volume->arrays[a];
+        const kd_model_array *stored = &model->arrays[a];
+
+        if (strcmp(array->name, stored->name) != 0 || array->type != stored->type ||
+            array->n_components != stored->n_components ||
+            array->association != stored->association) {
+            return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                           "at time %g array %d is \"%s\" (%s, %d components), the first step had \"%s\" "
+                           "(%s, %d components)",
+                           time, a, array->name, kdinr_type_name(array->type), array->n_components,
+                           stored->name, kdinr_type_name(stored->type), stored->n_components);
+        }
+    }
+    return KDINR_OK;
+}
+
+static kdinr_status add_time(kdinr_encoder *encoder, double time, kdinr_error *error)
+{
+    kd_model *model = &encoder->model;
+
+    if (!isfinite(time)) return kd_fail(error, KDINR_ERROR_ARGUMENT, "the time of a step is not finite");
+    if (model->n_steps > 0 && !(time > model->times[model->n_steps - 1])) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "a step at time %.17g was pushed after the one at %.17g; times must increase", time,
+                       model->times[model->n_steps - 1]);
+    }
+    if (model->n_steps == KD_KDM_MAX_STEPS) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "a file holds at most %d steps", KD_KDM_MAX_STEPS);
+    }
+    if (model->n_steps == encoder->times_capacity) {
+        const int capacity = 2 * encoder->times_capacity + 16;
+        double *times = realloc(model->times, (size_t)capacity * sizeof *times);
+
+        if (times == NULL) return kd_fail_memory(error, (size_t)capacity * sizeof *times, "times");
+        model->times = times;
+        encoder->times_capacity = capacity;
+    }
+    model->times[model->n_steps++] = time;
+    return KDINR_OK;
+}
+
+static kdinr_status push(kdinr_encoder *encoder, const kdinr_volume *volume, double time,
+                         kdinr_error *error)
+{
+    KD_TRY(kd_volume_check(volume, error));
+    if (encoder->model.n_steps == 0) {
+        KD_TRY(start(encoder, volume, error));
+    } else {
+        KD_TRY(check_same(&encoder->model, volume, time, error));
+    }
+    KD_TRY(add_time(encoder, time, error));
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        KD_TRY(kd_track_push(&encoder->tracks[a], &encoder->run, &volume->arrays[a], error));
+    }
+    return KDINR_OK;
+}
+
+kdinr_status kdinr_encoder_push(kdinr_encoder *encoder, const kdinr_volume *volume, double time,
+                                kdinr_error *error)
+{
+    if (encoder->stage != STAGE_PUSHING) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "%s",
+                       encoder->stage == STAGE_FAILED
+                           ? "an earlier call failed: this encoder can only be closed"
+                           : "steps cannot be pushed after verify or finish");
+    }
+    const kdinr_status status = push(encoder, volume, time, error);
+    if (status != KDINR_OK) encoder->stage = STAGE_FAILED;
+    return status;
+}
+
+/* ---- settle: the networks get their final bits ---- */
+
+/* What one unit of this network's squared output error weighs: its share of the array's samples
+ * times (half range / peak)^2, averaged over components. */
+static double network_weight(const kd_track *track, size_t i)
+{
+    const kd_model_array *array = &track->model->arrays[track->a];
+    const kd_network *network = &array->networks[i];
+    double sum = 0.0, all = 0.0;
+
+    for (size_t k = 0; k < track->n_networks; k++) {
+        all += track->network_samples[k];
+    }
+    for (int c = 0; c < array->n_components; c++) {
+        const double peak = array->range[c][1] - array->range[c][0];
+        const double half = 0.5 * ((double)network->range[c][1] - network->range[c][0]);
+
+        sum += peak > 0.0 ? half * half / (peak * peak) : 0.0;
+    }
+    return fmax(sum / array->n_components * track->network_samples[i] / all, 1e-30);
+}
+
+static kdinr_status list_items(kdinr_encoder *encoder, kd_quant_item **items, size_t *n_items,
+                               kdinr_error *error)
+{
+    size_t n = 0;
+
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        n += encoder->tracks[a].n_networks;
+    }
+    kd_quant_item *list = malloc((n + 1) * sizeof *list);
+    if (list == NULL) return kd_fail_memory(error, n * sizeof *list, "networks");
+    n = 0;
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        const kd_track *track = &encoder->tracks[a];
+        kd_model_array *array = &encoder->model.arrays[a];
+
+        for (size_t i = 0; i < track->n_networks; i++) {
+            if (array->networks[i].kind == KD_NETWORK_CONSTANT) continue;
+            list[n++] = (kd_quant_item){.array = array,
+                                        .network = &array->networks[i],
+                                        .params = array->networks[i].params,
+                                        .sensitivity = track->students[i].sensitivity,
+                                        .weight = network_weight(track, i)};
+        }
+    }
+    *items = list;
+    *n_items = n;
+    return KDINR_OK;
+}
+
+/* Sum over arrays of the mean over steps of squared error relative to the squared range. */
+static double relative_error(const kdinr_encoder *encoder)
+{
+    double sum = 0.0;
+
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        const kd_model_array *array = &encoder->model.arrays[a];
+
+        for (int t = 0; t < encoder->model.n_steps; t++) {
+            sum += kd_measure_relative(&encoder->tracks[a].quality[t],
+                                       (const double(*)[2])array->range, array->n_components) /
+                   encoder->model.n_steps;
+        }
+    }
+    return sum;
+}
+
+static kdinr_status quantise(kdinr_encoder *encoder, const kd_quant_item *items, size_t n_items,
+                             kdinr_error *error)
+{
+    const kdinr_options *options = &encoder->options;
+    const double data_size = (double)kd_kdm_data_size(&encoder->model);
+
+    if (n_items == 0) return KDINR_OK;
+    if (options->weights != KDINR_WEIGHTS_QUANTISED) {
+        const bool half = options->weights == KDINR_WEIGHTS_FLOAT16;
+
+        for (size_t i = 0; i < n_items; i++) {
+            KD_TRY(kd_quant_keep(&items[i], half ? KD_NETWORK_FLOAT16 : KD_NETWORK_FLOAT32, error));
+        }
+        return KDINR_OK;
+    }
+    if (options->width > 0) {
+        const double mse = fmax(QUANTISATION_SHARE * relative_error(encoder), 1e-10);
+
+        return kd_quant_apply(items, n_items, kd_quant_lambda_for(items, n_items, mse), error);
+    }
+    return kd_quant_fit(&encoder->model, items, n_items, (uint64_t)(data_size / options->ratio), NULL,
+                        error);
+}
+
+/* Quantisation's expected error, added to the estimates that were made before it. */
+static void add_quantisation_error(kdinr_encoder *encoder, int a)
+{
+    const kd_track *track = &encoder->tracks[a];
+    const kd_model_array *array = &encoder->model.arrays[a];
+    double all = 0.0, added[KD_KDM_MAX_COMPONENTS] = {0};
+
+    for (size_t i = 0; i < track->n_networks; i++) {
+        const kd_network *network = &array->networks[i];
+        all += track->network_samples[i];
+        if (network->kind != KD_NETWORK_QUANTISED) continue;
+        const double mse = kd_quant_expected(array, network, track->students[i].sensitivity);
+        for (int c = 0; c < array->n_components; c++) {
+            const double half = 0.5 * ((double)network->range[c][1] - network->range[c][0]);
+            added[c] += track->network_samples[i] * mse * half * half;
+        }
+    }
+    for (int t = 0; t < encoder->model.n_steps; t++) {
+        for (int c = 0; c < array->n_components && all > 0.0; c++) {
+            track->quality[t].squares[c] += added[c] / all;
+        }
+    }
+}
+
+static kdinr_status settle(kdinr_encoder *encoder, kdinr_error *error)
+{
+    kd_quant_item *items = NULL;
+    size_t n_items = 0;
+    kdinr_status status = KDINR_OK;
+
+    if (encoder->model.n_steps == 0) {
+        return kd_fail(error, KDINR_ERROR_DATA, "no time step was pushed: there is nothing to write");
+    }
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        kd_model_array *array = &encoder->model.arrays[a];
+        const size_t n = (size_t)encoder->model.n_steps;
+
+        KD_TRY(kd_track_close_window(&encoder->tracks[a], &encoder->run, error));
+        array->psnr = calloc(n, sizeof *array->psnr);
+        array->max_error = calloc(n, sizeof *array->max_error);
+        if (array->psnr == NULL || array->max_error == NULL) {
+            return kd_fail_memory(error, n * sizeof *array->psnr, "quality record");
+        }
+    }
+    KD_TRY_DONE(list_items(encoder, &items, &n_items, error));
+    KD_TRY_DONE(quantise(encoder, items, n_items, error));
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        add_quantisation_error(encoder, a);
+    }
+    encoder->stage = STAGE_SETTLED;
+
+done:
+    free(items);
+    return status;
+}
+
+/* ---- verify ---- */
+
+static int find_step(const kd_model *model, double time)
+{
+    for (int t = 0; t < model->n_steps; t++) {
+        if (model->times[t] == time) return t;
+    }
+    return -1;
+}
+
+static kdinr_status verify_array(kdinr_encoder *encoder, int a, const kdinr_array *array, int step,
+                                 kdinr_error *error)
+{
+    kd_track *track = &encoder->tracks[a];
+    double range[KD_KDM_MAX_COMPONENTS][2];
+    kd_quality quality;
+    uint8_t *classes = malloc(track->n_samples);
+    kdinr_status status = KDINR_OK;
+
+    if (classes == NULL) return kd_fail_memory(error, track->n_samples, "missing-value map");
+    if (encoder->fields[a] == NULL) {
+        KD_TRY_DONE(kd_field_create(&encoder->model, a, encoder->run.backend,
+                                    encoder->options.n_threads, &encoder->fields[a], error));
+    }
+    (void)kd_volume_classify(array, track->n_samples, classes, range);
+    KD_TRY_DONE(kd_measure_step(encoder->fields[a], array, track->samples, classes, step, &quality,
+                                &encoder->run, error));
+    track->quality[step] = quality;
+
+done:
+    free(classes);
+    return status;
+}
+
+static kdinr_status verify(kdinr_encoder *encoder, const kdinr_volume *volume, double time,
+                           kdinr_error *error)
+{
+    if (encoder->stage == STAGE_PUSHING) KD_TRY(settle(encoder, error));
+    KD_TRY(kd_volume_check(volume, error));
+    KD_TRY(check_same(&encoder->model, volume, time, error));
+    const int step = find_step(&encoder->model, time);
+    if (step < 0) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "no step at time %.17g was pushed", time);
+    }
+    if (!encoder->verifying) { /* a new count of progress */
+        encoder->verifying = true;
+        encoder->run.stage = "checking";
+        encoder->run.work_done = encoder->run.work_total = encoder->run.reported = 0.0;
+        for (int a = 0; a < encoder->model.n_arrays; a++) {
+            encoder->run.work_total += (double)encoder->tracks[a].n_samples * encoder->model.n_steps;
+        }
+    }
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        KD_TRY(verify_array(encoder, a, &volume->arrays[a], step, error));
+    }
+    return KDINR_OK;
+}
+
+kdinr_status kdinr_encoder_verify(kdinr_encoder *encoder, const kdinr_volume *volume, double time,
+                                  kdinr_error *error)
+{
+    if (encoder->stage == STAGE_FAILED || encoder->stage == STAGE_FINISHED) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "verify after finish or after a failed call: this encoder can only be closed");
+    }
+    const kdinr_status status = verify(encoder, volume, time, error);
+    if (status != KDINR_OK) encoder->stage = STAGE_FAILED;
+    return status;
+}
+
+/* ---- finish ---- */
+
+/* PSNR and maximum error per step and the overall error, as the file records them. */
+static void record_quality(kdinr_encoder *encoder, int a)
+{
+    const kd_track *track = &encoder->tracks[a];
+    kd_model_array *array = &encoder->model.arrays[a];
+    double sum = 0.0, n = 0.0;
+
+    array->quality_exact = true;
+    for (int t = 0; t < encoder->model.n_steps; t++) {
+        const kd_quality *quality = &track->quality[t];
+        const double relative =
+            kd_measure_relative(quality, (const double(*)[2])array->range, array->n_components);
+
+        array->psnr[t] = (float)kd_measure_psnr(relative);
+        array->max_error[t] = (float)quality->max_error;
+        array->quality_exact = array->quality_exact && quality->exact;
+        sum += relative * quality->n_present;
+        n += quality->n_present;
+    }
+    array->mse = n > 0.0 ? sum / n : 0.0;
+}
+
+static kdinr_status finish(kdinr_encoder *encoder, const char *path, kdinr_error *error)
+{
+    uint8_t *bytes;
+    size_t size;
+
+    if (encoder->stage == STAGE_PUSHING) KD_TRY(settle(encoder, error));
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        record_quality(encoder, a);
+    }
+    KD_TRY(kd_kdm_pack(&encoder->model, &bytes, &size, error));
+    const kdinr_status status = kd_kdm_save(bytes, size, path, error);
+    free(bytes);
+    return status;
+}
+
+kdinr_status kdinr_encoder_finish(kdinr_encoder *encoder, const char *path, kdinr_error *error)
+{
+    if (encoder->stage == STAGE_FAILED || encoder->stage == STAGE_FINISHED) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "finish after finish or after a failed call: this encoder can only be closed");
+    }
+    const kdinr_status status = finish(encoder, path, error);
+    encoder->stage = status == KDINR_OK ? STAGE_FINISHED : STAGE_FAILED;
+    return status;
+}

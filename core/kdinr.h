@@ -1,0 +1,327 @@
+/* KD-INR: compress a time series of volumes into small neural networks, and read it back.
+ *
+ * The only public header. Whole use, compress then read (errors left out):
+ *
+ *   kdinr_options options = kdinr_options_default();
+ *   kdinr_encoder_open(&options, &encoder, &error);
+ *   for each step:  kdinr_encoder_push(encoder, &volume, time, &error);     one step in memory
+ *   for each step:  kdinr_encoder_verify(encoder, &volume, time, &error);   optional second pass
+ *   kdinr_encoder_finish(encoder, "out.kdm", &error);
+ *   kdinr_encoder_close(encoder);
+ *
+ *   kdinr_decoder_open("out.kdm", &options, &decoder, &error);
+ *   kdinr_request request = kdinr_request_default(kdinr_decoder_info(decoder), array);
+ *   kdinr_decoder_read(decoder, &request, values, &error);
+ *   kdinr_decoder_close(decoder);
+ *
+ * Method: J. Han, H. Zheng, C. Bi, "KD-INR", IEEE TVCG 2024. What differs is said where it differs.
+ * Threads: one handle is used by one thread at a time; distinct handles are independent. */
+#ifndef KDINR_H
+#define KDINR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define KDINR_API __attribute__((visibility("default")))
+#else
+#define KDINR_API
+#endif
+
+#define KDINR_VERSION "0.1.0"
+
+/** Outcome of a call. Numbers are fixed. */
+typedef enum kdinr_status {
+    KDINR_OK = 0,
+    KDINR_ERROR_ARGUMENT = 1, /**< an argument or option is outside what its docstring allows */
+    KDINR_ERROR_MEMORY = 2,   /**< an allocation failed, or a size exceeds the stated limit */
+    KDINR_ERROR_IO = 3,       /**< the operating system refused to open, read or write a file */
+    KDINR_ERROR_FORMAT = 4,   /**< the file is not a .kdm, or is damaged */
+    KDINR_ERROR_VERSION = 5,  /**< the file needs a newer reader */
+    KDINR_ERROR_DATA = 6,     /**< the volume cannot be compressed as asked (all NaN, wrong size) */
+    KDINR_ERROR_BACKEND = 7,  /**< the compute backend is absent or failed */
+    KDINR_ERROR_TRAINING = 8, /**< the networks did not learn the data; no file was written */
+    KDINR_CANCELLED = 9       /**< the progress callback returned false */
+} kdinr_status;
+
+/** Where a failed call leaves its message: one sentence that names what was found and allowed. */
+typedef struct kdinr_error {
+    kdinr_status status;
+    char message[512];
+} kdinr_error;
+
+/** Value types of arrays. Numbers are fixed: they are stored in files. */
+typedef enum kdinr_type {
+    KDINR_FLOAT32 = 0,
+    KDINR_FLOAT64 = 1,
+    KDINR_UINT8 = 2,
+    KDINR_INT8 = 3,
+    KDINR_UINT16 = 4,
+    KDINR_INT16 = 5,
+    KDINR_UINT32 = 6,
+    KDINR_INT32 = 7,
+    KDINR_UINT64 = 8,
+    KDINR_INT64 = 9
+} kdinr_type;
+
+/** Bytes of one value of `type`; 0 if `type` is not a kdinr_type. */
+KDINR_API size_t kdinr_type_size(kdinr_type type);
+
+/** "float32", "uint8", ...; "unknown" if `type` is not a kdinr_type. */
+KDINR_API const char *kdinr_type_name(kdinr_type type);
+
+/** Whether values sit on grid points or in cells (as in VTK). Numbers are fixed. */
+typedef enum kdinr_association { KDINR_POINTS = 0, KDINR_CELLS = 1 } kdinr_association;
+
+/** One array of a step. Values: x fastest, components of one sample together.
+ *  A point array has dims[0]*dims[1]*dims[2] samples, a cell array prod(max(dims[i]-1, 1)). */
+typedef struct kdinr_array {
+    const char *name; /**< 1..255 bytes, UTF-8 */
+    kdinr_type type;
+    int n_components; /**< 1..9 */
+    kdinr_association association;
+    const void *values; /**< [n_samples][n_components]; not kept after the call */
+    bool has_fill;      /**< samples equal to fill_value are missing, as NaN always is */
+    double fill_value;
+} kdinr_array;
+
+/** One time step on a uniform grid. Physical position of point (i,j,k), counted from `first`:
+ *  origin + direction * ((i,j,k) * spacing), as vtkImageData does. */
+typedef struct kdinr_volume {
+    int dims[3];  /**< points in x, y, z, each 1..2^20 */
+    int first[3]; /**< index of the first point (VTK extents need not start at 0) */
+    double origin[3];
+    double spacing[3];
+    double direction[9];       /**< row major; identity unless the grid is rotated */
+    int n_arrays;              /**< 1..64 */
+    const kdinr_array *arrays; /**< [n_arrays] */
+} kdinr_volume;
+
+/** A volume with unit spacing, zero origin, identity direction and no arrays. */
+KDINR_API kdinr_volume kdinr_volume_default(void);
+
+typedef enum kdinr_preset {
+    KDINR_PRESET_DEFAULT = 0, /**< what our measurements recommend */
+    KDINR_PRESET_PAPER = 1    /**< the paper to the letter */
+} kdinr_preset;
+
+typedef enum kdinr_effort {
+    KDINR_EFFORT_LOW = 0,
+    KDINR_EFFORT_NORMAL = 1,
+    KDINR_EFFORT_HIGH = 2
+} kdinr_effort;
+typedef enum kdinr_sampling {
+    KDINR_SAMPLING_ENTROPY = 0,
+    KDINR_SAMPLING_UNIFORM = 1
+} kdinr_sampling;
+typedef enum kdinr_optimizer { KDINR_OPTIMIZER_MUON = 0, KDINR_OPTIMIZER_ADAM = 1 } kdinr_optimizer;
+typedef enum kdinr_decay { KDINR_DECAY_COSINE = 0, KDINR_DECAY_HALVING = 1 } kdinr_decay;
+typedef enum kdinr_weights {
+    KDINR_WEIGHTS_QUANTISED = 0, /**< integer codes, entropy coded, step chosen per tensor */
+    KDINR_WEIGHTS_FLOAT16 = 1,
+    KDINR_WEIGHTS_FLOAT32 = 2
+} kdinr_weights;
+
+/** Called during long work with the fraction done, 0..1, and what is being done ("teachers" and
+ *  "student" share one count; "checking" and "decoding" have their own). Returning false ends the
+ *  call with KDINR_CANCELLED. */
+typedef bool (*kdinr_progress)(void *user, double fraction, const char *stage);
+
+/** Everything the encoder and decoder can be told. Start from kdinr_options_default() or
+ *  kdinr_options_paper(). A field that says "0: ..." is chosen by the encoder when left 0. */
+typedef struct kdinr_options {
+    /* How small, and how the domain is split. */
+    double ratio;  /**< data bytes / file bytes asked for, 1..1e6; default 500 */
+    int width;     /**< m: neurons of the first layer, 2..256; 0: from ratio. Sec. III-B, Table I */
+    int depth;     /**< d: residual blocks, 1..32; 0: chosen. Table I */
+    int bricks[3]; /**< bricks along x, y, z, 1..64 each; 0: chosen */
+    int window;    /**< time steps per student, 1..1024; 0: chosen */
+    int n_steps;   /**< steps that will be pushed, if known; 0: not known (assumes 16 when planning)
+                    */
+
+    /* The network. */
+    bool bottleneck;     /**< residual blocks 4m-m-m-4m (true) or 4m-4m-4m (false); Fig. 3 */
+    double omega_first;  /**< first-layer frequency, 0.1..1000; 0: short pilot on the first step */
+    double omega_hidden; /**< hidden frequency, 0.1..1000; default 30 */
+
+    /* Training, both stages. */
+    kdinr_preset preset; /**< recorded in the file; set by the two constructors below */
+    kdinr_effort effort; /**< scales the sample budgets: low 1/4, normal 1, high 4 */
+    kdinr_optimizer optimizer;
+    kdinr_decay decay; /**< cosine to 1 % after 2 % warm-up, or halved every epochs/4 */
+    int batch;         /**< samples per optimiser step, 1..2^20 */
+    int epochs;        /**< of the paper's schedule; 0: sample budgets below apply. Sec. IV: 400 */
+    double teacher_samples;   /**< samples per teacher, 0: chosen (or from epochs) */
+    double student_samples;   /**< samples per student, 0: chosen (or from epochs) */
+    double teacher_rate;      /**< learning rate of stage 1, 1e-7..1 */
+    double student_rate;      /**< learning rate of stage 2, 1e-7..1 */
+    double matrix_rate_scale; /**< Muon's rate on hidden matrices = this times the rate above */
+    bool warm_start;          /**< teacher t from t-1; student from the middle teacher */
+    bool direct;              /**< study option: train students on the data itself, not on teachers;
+                                   keeps a whole window in memory */
+    uint64_t seed;
+
+    /* Sampling, Sec. III-C. */
+    kdinr_sampling sampling;
+    int block_size;       /**< edge of entropy blocks: 2, 4, 8 or 16 */
+    double sampling_rate; /**< blocks drawn per epoch / blocks, 0.01..1; used with epochs */
+    double epsilon;       /**< eq. 2; negative: -epsilon / number of blocks */
+
+    /* Stored weights. */
+    kdinr_weights weights;
+
+    /* Running. */
+    int n_threads;           /**< 0: as many as the machine has */
+    const char *backend;     /**< "auto", "cpu", "reference", "cuda" */
+    uint64_t memory_limit;   /**< bytes the decoder may allocate for one read; 0: 64 GiB */
+    kdinr_progress progress; /**< may be NULL */
+    void *progress_user;
+} kdinr_options;
+
+/** The recommended settings, every field filled. */
+KDINR_API kdinr_options kdinr_options_default(void);
+
+/** The paper's settings: Adam 1e-4 / 1e-5 halved every 100 of 400 epochs, omega 30, sampling rate
+ *  0.5, 4x4x4 blocks, epsilon 0.01, no warm start, one brick, one window, float32 weights.
+ *  Not stated in the paper and chosen by us: depth 5, batch 512, residual form (x + f(x)) / 2. */
+KDINR_API kdinr_options kdinr_options_paper(void);
+
+/* ---- encoder ---- */
+
+typedef struct kdinr_encoder kdinr_encoder;
+
+/** Start a series. *encoder is NULL on failure.
+ *  errors  ARGUMENT (the message names the option and its range), BACKEND, MEMORY */
+KDINR_API kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_encoder **encoder,
+                                          kdinr_error *error);
+
+/** Stage 1 for one time step: one teacher per array and brick. When the step completes a window,
+ *  stage 2 for that window. Nothing of `volume` is kept except a few thousand sample values.
+ *  time    must be greater than that of the step before
+ *  errors  ARGUMENT (grid or arrays differ from the first step's), DATA, MEMORY, CANCELLED.
+ *          After a failure only kdinr_encoder_close is allowed. */
+KDINR_API kdinr_status kdinr_encoder_push(kdinr_encoder *encoder, const kdinr_volume *volume,
+                                          double time, kdinr_error *error);
+
+/** Second pass, optional: compare what will be written with the original step and record its
+ *  exact PSNR and maximum error in the file. The first call completes stage 2 and fixes the
+ *  networks: no push afterwards. Steps that are not verified are recorded from samples kept by
+ *  push and marked as estimates.
+ *  time    one of the pushed times
+ *  errors  as push */
+KDINR_API kdinr_status kdinr_encoder_verify(kdinr_encoder *encoder, const kdinr_volume *volume,
+                                            double time, kdinr_error *error);
+
+/** Complete stage 2, quantise to the size asked for and write the file: under a temporary name in
+ *  the same folder, synced, renamed. On failure nothing is left and an older file is untouched.
+ *  errors  DATA (no step was pushed), IO, TRAINING, MEMORY, CANCELLED */
+KDINR_API kdinr_status kdinr_encoder_finish(kdinr_encoder *encoder, const char *path,
+                                            kdinr_error *error);
+
+/** Release. NULL is fine. */
+KDINR_API void kdinr_encoder_close(kdinr_encoder *encoder);
+
+/* ---- decoder ---- */
+
+typedef struct kdinr_decoder kdinr_decoder;
+
+/** What one array of a file is. */
+typedef struct kdinr_array_info {
+    const char *name;
+    kdinr_type type; /**< of the data that was compressed */
+    int n_components;
+    kdinr_association association;
+    double range[9][2]; /**< minimum and maximum per component over the series */
+    bool has_missing;   /**< some samples are NaN or fill; restored by decode */
+    bool has_fill;      /**< a fill value was declared: it means missing */
+    double fill_value;
+    int bricks[3];
+    int n_windows;
+    double omega_first;     /**< the frequency that was used */
+    uint64_t n_networks;    /**< that hold parameters (constant bricks have none); 0 until the
+                                 networks were read: kdinr_decoder_load */
+    uint64_t n_parameters;  /**< of all its networks; likewise */
+    const float *psnr;      /**< [n_steps] dB, peak = range of the series; +inf: exact */
+    const float *max_error; /**< [n_steps] in the array's unit */
+    bool quality_exact;     /**< measured at every sample, not estimated */
+    double psnr_overall;    /**< from the mean of the steps' squared errors */
+} kdinr_array_info;
+
+/** What a file says of itself. Owned by the decoder. */
+typedef struct kdinr_info {
+    int version_major, version_minor;
+    int dims[3];
+    int first[3];
+    double origin[3], spacing[3], direction[9];
+    int n_steps;
+    const double *times; /**< [n_steps], increasing */
+    int n_arrays;
+    const kdinr_array_info *arrays; /**< [n_arrays] */
+    uint64_t file_size;             /**< bytes */
+    uint64_t data_size;             /**< bytes of the data the file stands for */
+    const char *provenance;         /**< version, preset, options and seed, one line */
+} kdinr_info;
+
+/** One part of one array at one time. Start from kdinr_request_default(). */
+typedef struct kdinr_request {
+    int array;       /**< 0..n_arrays-1 */
+    int dims[3];     /**< points in x, y, z that span the stored bounds: any resolution */
+    int extent[6];   /**< x0,x1,y0,y1,z0,z1 inclusive, in samples of `dims`, from 0 */
+    double time;     /**< any; outside the series the nearest step answers */
+    kdinr_type type; /**< of `values`; integers are rounded and clamped */
+} kdinr_request;
+
+/** Is this a .kdm file that this library can read? Reads a few bytes, silent. */
+KDINR_API bool kdinr_can_read(const char *path);
+
+/** Open a file; reads and checks the header and the description only, so its cost does not
+ *  depend on the number of voxels. *decoder is NULL on failure. `options` may be NULL; used are
+ *  n_threads, backend, memory_limit, progress.
+ *  errors  IO, FORMAT, VERSION, MEMORY, BACKEND */
+KDINR_API kdinr_status kdinr_decoder_open(const char *path, const kdinr_options *options,
+                                          kdinr_decoder **decoder, kdinr_error *error);
+
+/** Never NULL for an open decoder. */
+KDINR_API const kdinr_info *kdinr_decoder_info(const kdinr_decoder *decoder);
+
+/** Read and check the networks now rather than at the first kdinr_decoder_read.
+ *  errors  IO, FORMAT (also: the file changed since it was opened), MEMORY */
+KDINR_API kdinr_status kdinr_decoder_load(kdinr_decoder *decoder, kdinr_error *error);
+
+/** The whole array at the stored resolution, first step, float32. */
+KDINR_API kdinr_request kdinr_request_default(const kdinr_info *info, int array);
+
+/** Number of samples per axis that `request->dims` has for the array (cells: dims-1, at least 1).
+ */
+KDINR_API void kdinr_request_samples(const kdinr_info *info, const kdinr_request *request,
+                                     int samples[3]);
+
+/** Decode. The same sample has the same bits whatever the extent and the number of threads.
+ *  values  out [nz][ny][nx][n_components] of request->type, for the extent
+ *  errors  ARGUMENT (the message names the allowed extent), FORMAT, MEMORY, CANCELLED.
+ *          On failure the content of `values` is unspecified. */
+KDINR_API kdinr_status kdinr_decoder_read(kdinr_decoder *decoder, const kdinr_request *request,
+                                          void *values, kdinr_error *error);
+
+/** Replace the progress callback. */
+KDINR_API void kdinr_decoder_set_progress(kdinr_decoder *decoder, kdinr_progress progress,
+                                          void *user);
+
+/** Release. NULL is fine. */
+KDINR_API void kdinr_decoder_close(kdinr_decoder *decoder);
+
+/* ---- backends ---- */
+
+/** Name of compiled-in backend `i`, or NULL past the last. *reason says why it cannot run here,
+ *  or is NULL if it can. */
+KDINR_API const char *kdinr_backend_name(int i, const char **reason);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

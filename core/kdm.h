@@ -1,0 +1,141 @@
+/* The container: a model (everything a .kdm says) to bytes and back, and bytes to disk and back.
+ * Before: encode.c fills a kd_model. After: decode.c reads one. Only kdm*.c touch .kdm
+ * bytes; core/FORMAT.md is the specification of those bytes. */
+#ifndef KD_KDM_H
+#define KD_KDM_H
+
+#include "backend.h"
+#include "kdinr.h"
+
+enum {
+    KD_KDM_MAJOR = 1,
+    KD_KDM_MINOR = 0,
+    KD_KDM_MAX_DIM = 1 << 20, /* points per axis */
+    KD_KDM_MAX_STEPS = 1 << 20,
+    KD_KDM_MAX_ARRAYS = 64,
+    KD_KDM_MAX_NAME = 255, /* bytes, without the 0 */
+    KD_KDM_MAX_COMPONENTS = 9,
+    KD_KDM_MAX_BRICKS = 64,        /* per axis */
+    KD_KDM_MAX_NETWORKS = 1 << 20, /* windows * bricks of one array */
+    KD_KDM_MAX_PROVENANCE = 4096,  /* bytes, without the 0 */
+    KD_KDM_MAX_TENSORS = 2 * KD_NET_MAX_LAYERS
+};
+
+/** How one brick of one window is represented. Numbers are stored. */
+typedef enum kd_network_kind {
+    KD_NETWORK_CONSTANT = 0,  /* every sample is range[c][0]; no parameters */
+    KD_NETWORK_QUANTISED = 1, /* parameter = code * kd_kdm_step(steps[tensor]) */
+    KD_NETWORK_FLOAT16 = 2,
+    KD_NETWORK_FLOAT32 = 3
+} kd_network_kind;
+
+/** The student of one brick and one window. The tensors of a network are, in the order of its flat
+ *  parameter block, weights then biases of each layer: tensor 2*layer and 2*layer + 1. */
+typedef struct kd_network {
+    kd_network_kind kind;
+    int width, depth;                      /* m, d; 0 when constant */
+    float range[KD_KDM_MAX_COMPONENTS][2]; /* values that outputs -1 and +1 stand for */
+    uint8_t steps[KD_KDM_MAX_TENSORS];     /* QUANTISED: step codes, one a tensor */
+    int16_t *codes; /* QUANTISED: [n_params], within +-32767, owned */
+    float *params; /* FLOAT16, FLOAT32: [n_params], owned (rounded if FLOAT16) */
+} kd_network;
+
+/** What a sample is, when it is not a value the networks answer for. Numbers are stored. */
+typedef enum kd_missing {
+    KD_MISSING_NONE = 0,
+    KD_MISSING_NAN = 1,
+    KD_MISSING_FILL = 2,
+    KD_MISSING_PLUS_INF = 3,
+    KD_MISSING_MINUS_INF = 4
+} kd_missing;
+
+/** One missing-value map: a kd_missing per sample of the stored grid, packed by
+ *  kd_entropy_pack_mask. */
+typedef struct kd_mask {
+    uint8_t *bytes; /* owned */
+    size_t size;
+} kd_mask;
+
+typedef struct kd_model_array {
+    char *name; /* owned */
+    kdinr_type type;
+    int n_components;
+    kdinr_association association;
+    bool has_fill;
+    double fill_value;
+    double range[KD_KDM_MAX_COMPONENTS][2]; /* of the series, missing samples left out */
+    int bricks[3];
+    int n_windows;
+    int *window_starts; /* [n_windows + 1]: window w holds steps [w]..[w + 1]-1; owned */
+    int block_layers;   /* 3 bottleneck, 2 plain */
+    float omega_first, omega_hidden;
+    kd_network *networks; /* [n_windows][bricks z][bricks y][bricks x]; owned; NULL until loaded */
+    int n_masks;          /* distinct missing-value maps; 0: nothing is missing */
+    kd_mask *masks;       /* [n_masks], owned; NULL until loaded */
+    int *step_masks;      /* [n_steps] index into masks, -1: nothing missing in this step; owned,
+                             NULL when n_masks is 0 */
+    float *psnr;          /* [n_steps] dB, multiples of 0.01; INFINITY: exact; owned */
+    float *max_error;     /* [n_steps]; owned */
+    double mse;           /* mean over steps and components of squared error / range^2 (float32) */
+    bool quality_exact;
+} kd_model_array;
+
+/** Everything a .kdm says. */
+typedef struct kd_model {
+    int dims[3], first[3];
+    double origin[3], spacing[3], direction[9];
+    int n_steps;
+    double *times; /* [n_steps], increasing, owned */
+    int n_arrays;
+    kd_model_array *arrays; /* [n_arrays], owned */
+    char *provenance;       /* owned */
+    uint64_t file_size;     /* set by kd_kdm_load_info */
+    uint32_t checksum;      /* of the header; set by kd_kdm_load_info */
+} kd_model;
+
+/** The value of a step code: 2^(-code/8), as float. */
+float kd_kdm_step(uint8_t code);
+
+/** Round to the nearest float16 and back (ties to even; overflow to infinity). */
+float kd_kdm_round_float16(float value);
+
+/** Fill `net`'s layer table (widths, offsets, frequencies) for one network of an array with
+ *  n_inputs = 4. The network must not be CONSTANT. */
+void kd_kdm_net(const kd_model_array *array, const kd_network *network, kd_net *net);
+
+/** dst[n_params] = the parameters that a decoder uses. */
+void kd_kdm_params(const kd_model_array *array, const kd_network *network, float *dst);
+
+/** Samples per axis of an array on the model's grid: points, or cells = max(points - 1, 1). */
+void kd_kdm_samples(const int dims[3], kdinr_association association, int samples[3]);
+
+/** Bytes of the data that the model stands for (in the arrays' own types). */
+uint64_t kd_kdm_data_size(const kd_model *model);
+
+/** Serialise. *bytes is owned by the caller (free), NULL on failure.
+ *  errors  ARGUMENT (the model breaks a rule of core/FORMAT.md: no file is made that
+ *          kd_kdm_load_* would refuse), MEMORY */
+kdinr_status kd_kdm_pack(const kd_model *model, uint8_t **bytes, size_t *size, kdinr_error *error);
+
+/** Write under a temporary name in path's folder, fsync, rename over path, fsync the folder. On
+ *  failure no file is left and an older file at `path` is untouched.
+ *  errors  IO (the message has the path and the system's reason) */
+kdinr_status kd_kdm_save(const uint8_t *bytes, size_t size, const char *path, kdinr_error *error);
+
+/** Is there a .kdm of a readable major version at `path`? Silent, allocates nothing. */
+bool kd_kdm_can_read(const char *path);
+
+/** Read header and description: everything but networks and masks. *model must be freed with
+ *  kd_kdm_free whatever the outcome.
+ *  errors  IO, FORMAT, VERSION, MEMORY */
+kdinr_status kd_kdm_load_info(const char *path, kd_model *model, kdinr_error *error);
+
+/** Read networks and masks into a model that kd_kdm_load_info filled from the same file. On failure
+ *  the model is as before.
+ *  errors  IO, FORMAT (also: the file changed since), MEMORY */
+kdinr_status kd_kdm_load_networks(const char *path, kd_model *model, kdinr_error *error);
+
+/** Free what the model owns and zero it. */
+void kd_kdm_free(kd_model *model);
+
+#endif

@@ -1,0 +1,135 @@
+/* What the writer (kdm.c) and the reader (kdm_read.c) of a .kdm share: the numbers of the layout
+ * and the rules a model must keep. core/FORMAT.md explains every number here. */
+#ifndef KD_KDM_LAYOUT_H
+#define KD_KDM_LAYOUT_H
+
+#include "entropy.h"
+#include "kdm.h"
+
+#define KD_MAGIC "\x89KDM\r\n\x1a\n"
+
+enum {
+    KD_MAGIC_SIZE = 8,
+    KD_CHECKSUM_AT = 24,
+    KD_HEADER_SIZE = 28,
+    KD_SECTION_SIZE = 16, /* one entry of the section table */
+    KD_MAX_SECTIONS = 64,
+    KD_NETS_PER_BYTE = 64 /* bytes of network records that one packed byte may stand for */
+};
+
+/* META, the model's flags. */
+enum {
+    KD_META_FIRST = 1,
+    KD_META_ORIGIN = 2,
+    KD_META_SPACING = 4,
+    KD_META_DIRECTION = 8,
+    KD_META_TIMES_SHIFT = 4, /* two bits: how the times are stored */
+    KD_META_RESERVED = 0xC0
+};
+typedef enum kd_times_form {
+    KD_TIMES_INDEX = 0,   /* 0, 1, 2, ... */
+    KD_TIMES_UNIFORM = 1, /* start + k * step */
+    KD_TIMES_LIST = 2
+} kd_times_form;
+
+/* META, an array's flags. */
+enum {
+    KD_ARRAY_CELLS = 1,
+    KD_ARRAY_FILL = 2,
+    KD_ARRAY_RANGE_FLOAT64 = 4,
+    KD_ARRAY_PLAIN_BLOCKS = 8,
+    KD_ARRAY_OMEGA_HIDDEN = 16,
+    KD_ARRAY_WINDOW_LIST = 32,
+    KD_ARRAY_MASKS = 64,
+    KD_ARRAY_QUALITY_EXACT = 128
+};
+#define KD_OMEGA_HIDDEN 30.0f /* when the flag is not set */
+
+enum { KD_PSNR_INFINITE = 32767, KD_PSNR_NONE = -32768, KD_MAX_ERROR_INFINITE = 0x7F80 };
+
+/* NETS. */
+typedef enum kd_nets_packing { KD_NETS_RAW = 0, KD_NETS_ZSTD = 1 } kd_nets_packing;
+
+/* MASK: which map belongs to which step. */
+typedef enum kd_steps_form {
+    KD_STEPS_ALL_FIRST = 0, /* every step has map 0 */
+    KD_STEPS_OWN = 1,       /* step k has map k */
+    KD_STEPS_LIST = 2
+} kd_steps_form;
+
+/** Networks of one array: windows times bricks. The array must have passed kd_check_array. */
+size_t kd_network_count(const kd_model_array *array);
+
+/** Tensors of one network that is not constant. */
+int kd_tensor_count(const kd_model_array *array, const kd_network *network);
+
+/** The codes of all QUANTISED networks as kd_entropy wants them, in file order. *tensors is owned
+ * by the caller, NULL on failure. errors  MEMORY */
+kdinr_status kd_list_tensors(const kd_model *model, kd_entropy_tensor **tensors, size_t *n_tensors,
+                             kdinr_error *error);
+
+/** The nearest float16 as bits (ties to even; overflow to infinity), and back. */
+uint16_t kd_float16_bits(float value);
+float kd_float16_value(uint16_t bits);
+
+/** Free what kd_kdm_load_networks adds to an array. */
+void kd_free_loaded(kd_model_array *array);
+
+/* An open file whose header and section table are in order (kdm_open.c). */
+typedef struct kd_section {
+    char id[5];
+    uint32_t checksum;
+    uint64_t start, size; /* in the file */
+} kd_section;
+
+typedef struct kd_source {
+    const char *path;
+    int file;
+    uint64_t size;
+    uint32_t checksum; /* of the header */
+    int n_sections;
+    kd_section sections[KD_MAX_SECTIONS];
+} kd_source;
+
+/** Open a file and read its header and section table. `path` must outlive `from`. Close `from` only
+ *  after success.
+ *  errors  IO, FORMAT, VERSION */
+kdinr_status kd_source_open(const char *path, kd_source *from, kdinr_error *error);
+
+/** Read a whole section and check its bytes; an absent one has none. *bytes is owned by the caller,
+ *  NULL on failure.
+ *  errors  IO, FORMAT, MEMORY */
+kdinr_status kd_source_read(const kd_source *from, const char *id, uint8_t **bytes, size_t *size,
+                            kdinr_error *error);
+
+void kd_source_close(const kd_source *from);
+
+/* The rules (kdm_check.c). Each writes one message and returns `status` if a rule is broken: FORMAT
+ * from the reader, ARGUMENT from the writer, so that no file is written that cannot be read. In the
+ * order of the file; later ones rely on earlier ones. */
+
+/** Grid, provenance, number of steps and of arrays; not the times. */
+kdinr_status kd_check_model(const kd_model *model, kdinr_status status, kdinr_error *error);
+
+/** Times: finite and increasing. */
+kdinr_status kd_check_times(const kd_model *model, kdinr_status status, kdinr_error *error);
+
+/** Array `a` without its lists (windows, quality, masks, networks). */
+kdinr_status kd_check_array(const kd_model *model, int a, kdinr_status status, kdinr_error *error);
+
+/** Window starts and quality of array `a`. */
+kdinr_status kd_check_lists(const kd_model *model, int a, kdinr_status status, kdinr_error *error);
+
+/** Which map belongs to which step of array `a`. */
+kdinr_status kd_check_step_masks(const kd_model *model, int a, kdinr_status status,
+                                 kdinr_error *error);
+
+/** Kind, width, depth and ranges of network `n` of array `a`; not its parameters. */
+kdinr_status kd_check_network(const kd_model *model, int a, size_t n, kdinr_status status,
+                              kdinr_error *error);
+
+/** Parameters of network `n` of array `a`: codes in range, floats finite. */
+kdinr_status kd_check_params(const kd_model *model, int a, size_t n, kdinr_status status,
+                             kdinr_error *error);
+
+#endif

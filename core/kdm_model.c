@@ -1,0 +1,228 @@
+/* What follows from the fields of a model: parameters, layer tables, counts, float16. Before:
+ * encode.c fills a model, or kdm_read.c reads one. After: kdm.c writes it, decode.c evaluates it.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kdm_layout.h"
+#include "net.h"
+#include "status.h"
+
+float kd_kdm_step(uint8_t code)
+{
+    return (float)exp2(-code / 8.0);
+}
+
+/* value * 2^-shift, ties to even. */
+static uint32_t shift_rounding(uint32_t value, uint32_t shift)
+{
+    const uint32_t half = UINT32_C(1) << (shift - 1);
+    const uint32_t kept = value >> shift;
+    const uint32_t lost = value & (2 * half - 1);
+
+    return kept + (lost > half || (lost == half && (kept & 1) != 0));
+}
+
+uint16_t kd_float16_bits(float value)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &value, sizeof bits);
+    const uint32_t sign = bits >> 16 & 0x8000;
+    const uint32_t exponent = bits >> 23 & 0xFF;
+    const uint32_t fraction = bits & 0x7FFFFF;
+
+    if (exponent == 0xFF && fraction != 0) return (uint16_t)(sign | 0x7E00);
+    if (exponent >= 143) return (uint16_t)(sign | 0x7C00);
+    if (exponent >= 113) { /* normal; rounding may carry into the exponent, up to infinity */
+        return (uint16_t)(sign | shift_rounding((exponent - 112) << 23 | fraction, 13));
+    }
+    if (exponent < 102) return (uint16_t)sign;
+    return (uint16_t)(sign | shift_rounding(fraction | 0x800000, 126 - exponent));
+}
+
+float kd_float16_value(uint16_t bits)
+{
+    const int exponent = bits >> 10 & 0x1F;
+    const int fraction = bits & 0x3FF;
+    float value;
+
+    if (exponent == 0x1F) {
+        value = fraction != 0 ? NAN : INFINITY;
+    } else if (exponent == 0) {
+        value = ldexpf((float)fraction, -24);
+    } else {
+        value = ldexpf((float)(fraction + 0x400), exponent - 25);
+    }
+    return (bits & 0x8000) != 0 ? -value : value;
+}
+
+float kd_kdm_round_float16(float value)
+{
+    return kd_float16_value(kd_float16_bits(value));
+}
+
+void kd_kdm_net(const kd_model_array *array, const kd_network *network, kd_net *net)
+{
+    const kd_net_shape shape = {.n_inputs = 4,
+                                .n_outputs = array->n_components,
+                                .width = network->width,
+                                .depth = network->depth,
+                                .block_layers = array->block_layers,
+                                .omega_first = array->omega_first,
+                                .omega_hidden = array->omega_hidden};
+
+    kd_net_layout(&shape, net);
+}
+
+void kd_kdm_params(const kd_model_array *array, const kd_network *network, float *dst)
+{
+    kd_net net;
+
+    kd_kdm_net(array, network, &net);
+    if (network->kind != KD_NETWORK_QUANTISED) {
+        memcpy(dst, network->params, net.n_params * sizeof *dst);
+        return;
+    }
+    for (int tensor = 0; tensor < 2 * net.n_layers; tensor++) {
+        const kd_layer *layer = &net.layers[tensor / 2];
+        const float step = kd_kdm_step(network->steps[tensor]);
+        const size_t start = tensor % 2 == 0 ? layer->weights : layer->biases;
+        const size_t end = tensor % 2 == 0 ? layer->biases : start + (size_t)layer->n_out;
+
+        for (size_t i = start; i < end; i++) {
+            dst[i] = (float)network->codes[i] * step;
+        }
+    }
+}
+
+void kd_kdm_samples(const int dims[3], kdinr_association association, int samples[3])
+{
+    for (int i = 0; i < 3; i++) {
+        samples[i] = association == KDINR_CELLS && dims[i] > 1 ? dims[i] - 1 : dims[i];
+    }
+}
+
+uint64_t kd_kdm_data_size(const kd_model *model)
+{
+    double estimate = 0.0;
+    uint64_t total = 0;
+
+    for (int a = 0; a < model->n_arrays; a++) {
+        const kd_model_array *array = &model->arrays[a];
+        uint64_t size = (uint64_t)array->n_components * kdinr_type_size(array->type);
+        int samples[3];
+
+        kd_kdm_samples(model->dims, array->association, samples);
+        size *= (uint64_t)model->n_steps;
+        estimate += (double)size * samples[0] * samples[1] * samples[2];
+        total += size * (uint64_t)samples[0] * (uint64_t)samples[1] * (uint64_t)samples[2];
+    }
+    return estimate < 0x1p63 ? total : UINT64_MAX;
+}
+
+size_t kd_network_count(const kd_model_array *array)
+{
+    return (size_t)array->n_windows * (size_t)array->bricks[0] * (size_t)array->bricks[1] *
+           (size_t)array->bricks[2];
+}
+
+int kd_tensor_count(const kd_model_array *array, const kd_network *network)
+{
+    return 2 * (3 + network->depth * array->block_layers + 1);
+}
+
+static size_t count_all_tensors(const kd_model *model)
+{
+    size_t n = 0;
+
+    for (int a = 0; a < model->n_arrays; a++) {
+        const kd_model_array *array = &model->arrays[a];
+        const size_t n_networks = kd_network_count(array);
+
+        for (size_t i = 0; i < n_networks; i++) {
+            const kd_network *network = &array->networks[i];
+            if (network->kind == KD_NETWORK_QUANTISED) {
+                n += (size_t)kd_tensor_count(array, network);
+            }
+        }
+    }
+    return n;
+}
+
+static kd_entropy_tensor *list_network(const kd_model_array *array, const kd_network *network,
+                                       kd_entropy_tensor *tensor)
+{
+    kd_net net;
+
+    if (network->kind != KD_NETWORK_QUANTISED) return tensor;
+    kd_kdm_net(array, network, &net);
+    for (int l = 0; l < net.n_layers; l++) {
+        const kd_layer *layer = &net.layers[l];
+        const size_t n_weights = layer->biases - layer->weights;
+
+        *tensor++ = (kd_entropy_tensor){2 * l, network->codes + layer->weights, n_weights};
+        *tensor++ =
+            (kd_entropy_tensor){2 * l + 1, network->codes + layer->biases, (size_t)layer->n_out};
+    }
+    return tensor;
+}
+
+kdinr_status kd_list_tensors(const kd_model *model, kd_entropy_tensor **tensors, size_t *n_tensors,
+                             kdinr_error *error)
+{
+    kd_entropy_tensor *next;
+    size_t size;
+
+    *n_tensors = count_all_tensors(model);
+    *tensors = NULL;
+    if (!kd_size_mul(*n_tensors + 1, sizeof **tensors, &size)) size = SIZE_MAX;
+    *tensors = next = malloc(size);
+    if (next == NULL) return kd_fail_memory(error, size, "list of tensors");
+    for (int a = 0; a < model->n_arrays; a++) {
+        const kd_model_array *array = &model->arrays[a];
+        const size_t n_networks = kd_network_count(array);
+
+        for (size_t i = 0; i < n_networks; i++) {
+            next = list_network(array, &array->networks[i], next);
+        }
+    }
+    return KDINR_OK;
+}
+
+void kd_free_loaded(kd_model_array *array)
+{
+    const size_t n_networks = array->networks != NULL ? kd_network_count(array) : 0;
+
+    for (size_t i = 0; i < n_networks; i++) {
+        free(array->networks[i].codes);
+        free(array->networks[i].params);
+    }
+    for (int i = 0; array->masks != NULL && i < array->n_masks; i++) {
+        free(array->masks[i].bytes);
+    }
+    free(array->networks);
+    free(array->masks);
+    free(array->step_masks);
+    array->networks = NULL;
+    array->masks = NULL;
+    array->step_masks = NULL;
+}
+
+void kd_kdm_free(kd_model *model)
+{
+    for (int a = 0; model->arrays != NULL && a < model->n_arrays; a++) {
+        kd_model_array *array = &model->arrays[a];
+
+        kd_free_loaded(array);
+        free(array->name);
+        free(array->window_starts);
+        free(array->psnr);
+        free(array->max_error);
+    }
+    free(model->arrays);
+    free(model->times);
+    free(model->provenance);
+    memset(model, 0, sizeof *model);
+}

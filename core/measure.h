@@ -1,0 +1,53 @@
+/* What compression did to the data: squared and maximum error of a step, exact (second pass over the
+ * data) or estimated (from rows of samples kept when the step was pushed).
+ * Before: field.c decodes. After: encode.c records PSNR and maximum error in the file. */
+#ifndef KD_MEASURE_H
+#define KD_MEASURE_H
+
+#include "field.h"
+
+/** Errors of one step of one array; present samples only. */
+typedef struct kd_quality {
+    double squares[KD_KDM_MAX_COMPONENTS]; /* mean squared error per component */
+    double n_present;                      /* samples of the whole step that are present */
+    double max_error;
+    bool exact;
+} kd_quality;
+
+/** Rows of samples kept of a step. */
+typedef struct kd_kept {
+    int n_rows, length;
+    int (*starts)[3];  /* [n_rows] first sample of each row, owned */
+    double *values;    /* [n_rows][length][n_components], owned */
+    uint8_t *classes;  /* [n_rows][length], owned */
+} kd_kept;
+
+/** Keep up to 64 rows of up to 64 samples along x.
+ *  classes  [nz][ny][nx] of the array, NULL: nothing missing
+ *  errors   MEMORY */
+kdinr_status kd_measure_keep(const kdinr_array *array, const int samples[3], const uint8_t *classes,
+                             uint64_t key, kd_kept *kept, kdinr_error *error);
+
+/** Compare kept rows with what the field says at step s. Sets all but n_present.
+ *  errors  MEMORY, BACKEND */
+kdinr_status kd_measure_kept(kd_field *field, const int samples[3], int n_components,
+                             const kd_kept *kept, double s, kd_quality *quality, kdinr_error *error);
+
+/** Compare a whole step, a slab at a time.
+ *  errors  MEMORY, BACKEND, CANCELLED */
+kdinr_status kd_measure_step(kd_field *field, const kdinr_array *array, const int samples[3],
+                             const uint8_t *classes, double s, kd_quality *quality, kd_run *run,
+                             kdinr_error *error);
+
+/** Free what kept owns. */
+void kd_measure_release(kd_kept *kept);
+
+/** PSNR in dB, rounded to 0.01, of a mean squared error relative to the squared peak; INFINITY for
+ *  0. Peak: the range of the series (sec. IV names PSNR; the peak is our convention). */
+double kd_measure_psnr(double relative_mse);
+
+/** Mean over components of squares[c] / range^2 (a component with an empty range counts only its
+ *  errors: 0 if exact, else its square). */
+double kd_measure_relative(const kd_quality *quality, const double range[][2], int n_components);
+
+#endif

@@ -1,0 +1,46 @@
+/* One network as data: the layer table of Table I, its parameter count and its initialisation.
+ * Used by teachers (3 inputs), students (4 inputs) and the decoder. */
+#ifndef KD_NET_H
+#define KD_NET_H
+
+#include "backend.h"
+
+/** What distinguishes one network of the family from another. */
+typedef struct kd_net_shape {
+    int n_inputs;     /* 3 or 4 */
+    int n_outputs;    /* 1..9 */
+    int width;        /* m, 2..256 */
+    int depth;        /* d, 1..32 */
+    int block_layers; /* 3 bottleneck, 2 plain */
+    float omega_first, omega_hidden;
+} kd_net_shape;
+
+/** Parameters of a network. With 4 inputs, 1 output and bottleneck this is the paper's formula
+ *  (sec. III-D) plus the output layer's 4m + 1, which the paper leaves out:
+ *  (4m + m) + (2m^2 + 2m) + (8m^2 + 4m) + d (4m^2 + m + m^2 + m + 4m^2 + 4m) + (4m + 1). */
+size_t kd_net_count(const kd_net_shape *shape);
+
+/** Fill the layer table. The shape must be within the ranges above. */
+void kd_net_layout(const kd_net_shape *shape, kd_net *net);
+
+/** The widest m in 2..256 whose network has at most n_params parameters (2 if none has).
+ *  shape->width is ignored. */
+int kd_net_width_for(const kd_net_shape *shape, double n_params);
+
+/** SIREN initialisation (Sitzmann et al., cited in sec. IV): first layer uniform in +-1/n_in, others
+ *  in +-sqrt(6/n_in)/omega_hidden; biases uniform in +-1/sqrt(n_in).
+ *  params  out [net->n_params] */
+void kd_net_initialise(const kd_net *net, float omega_hidden, uint64_t seed, uint64_t stream,
+                       float *params);
+
+/** Change what the outputs mean: afterwards the network answers scale[c] * old + offset[c].
+ *  params  in/out [net->n_params] */
+void kd_net_rescale(const kd_net *net, const double *scale, const double *offset, float *params);
+
+/** Start a 4-input network from a 3-input one of the same width, depth and block: same parameters,
+ *  the time column zero.
+ *  params  out [student->n_params] */
+void kd_net_add_time(const kd_net *teacher, const float *teacher_params, const kd_net *student,
+                     float *params);
+
+#endif

@@ -1,0 +1,185 @@
+/* Defaults, ranges and the record of options. One table holds the name and range of every number, so
+ * that checks, messages and provenance cannot disagree. */
+#include "options.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backend.h"
+#include "status.h"
+
+kdinr_options kdinr_options_default(void)
+{
+    const kdinr_options options = {.ratio = 500,
+                                   .bottleneck = true,
+                                   .omega_hidden = 30,
+                                   .preset = KDINR_PRESET_DEFAULT,
+                                   .effort = KDINR_EFFORT_NORMAL,
+                                   .optimizer = KDINR_OPTIMIZER_MUON,
+                                   .decay = KDINR_DECAY_COSINE,
+                                   .batch = 1024,
+                                   .teacher_rate = 1e-3,
+                                   .student_rate = 1e-3,
+                                   .matrix_rate_scale = 0.5,
+                                   .warm_start = true,
+                                   .seed = 1,
+                                   .sampling = KDINR_SAMPLING_ENTROPY,
+                                   .block_size = 4,
+                                   .sampling_rate = 0.5,
+                                   .epsilon = -0.1,
+                                   .weights = KDINR_WEIGHTS_QUANTISED,
+                                   .backend = "auto"};
+    return options;
+}
+
+kdinr_options kdinr_options_paper(void)
+{
+    kdinr_options options = kdinr_options_default();
+
+    options.preset = KDINR_PRESET_PAPER;
+    options.bricks[0] = options.bricks[1] = options.bricks[2] = 1;
+    options.window = 1024;
+    options.omega_first = 30;
+    options.optimizer = KDINR_OPTIMIZER_ADAM;
+    options.decay = KDINR_DECAY_HALVING;
+    options.batch = 512;
+    options.epochs = 400;
+    options.teacher_rate = 1e-4;
+    options.student_rate = 1e-5;
+    options.warm_start = false;
+    options.epsilon = 0.01;
+    options.weights = KDINR_WEIGHTS_FLOAT32;
+    return options;
+}
+
+/* A number among the options: where it is, what it may be. */
+typedef struct number {
+    const char *name;
+    size_t offset;
+    bool is_int;
+    bool zero_too; /* 0 is allowed besides low..high: chosen by the encoder */
+    double low, high;
+} number;
+
+#define INTEGER(field, zero, low, high) {#field, offsetof(kdinr_options, field), true, zero, low, high}
+#define REAL(field, zero, low, high) {#field, offsetof(kdinr_options, field), false, zero, low, high}
+
+static const number numbers[] = {
+    REAL(ratio, false, 1, 1e6),
+    INTEGER(width, true, 2, 256),
+    INTEGER(depth, true, 1, 32),
+    INTEGER(bricks[0], true, 1, 64),
+    INTEGER(bricks[1], true, 1, 64),
+    INTEGER(bricks[2], true, 1, 64),
+    INTEGER(window, true, 1, 1024),
+    INTEGER(n_steps, true, 1, 1 << 20),
+    REAL(omega_first, true, 0.1, 1000),
+    REAL(omega_hidden, false, 0.1, 1000),
+    INTEGER(preset, false, 0, 1),
+    INTEGER(effort, false, 0, 2),
+    INTEGER(optimizer, false, 0, 1),
+    INTEGER(decay, false, 0, 1),
+    INTEGER(batch, false, 1, 1 << 20),
+    INTEGER(epochs, true, 1, 1e6),
+    REAL(teacher_samples, true, 1, 1e15),
+    REAL(student_samples, true, 1, 1e15),
+    REAL(teacher_rate, false, 1e-7, 1),
+    REAL(student_rate, false, 1e-7, 1),
+    REAL(matrix_rate_scale, false, 1e-3, 1e3),
+    INTEGER(sampling, false, 0, 1),
+    INTEGER(block_size, false, 2, 16),
+    REAL(sampling_rate, false, 0.01, 1),
+    REAL(epsilon, false, -1e6, 1e6),
+    INTEGER(weights, false, 0, 2),
+    INTEGER(n_threads, true, 1, 1024),
+};
+
+static double get(const kdinr_options *options, const number *n)
+{
+    const char *at = (const char *)options + n->offset;
+    double value;
+    int integer;
+
+    if (n->is_int) {
+        memcpy(&integer, at, sizeof integer);
+        return integer;
+    }
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+kdinr_status kd_options_check(const kdinr_options *options, kdinr_error *error)
+{
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        const number *n = &numbers[i];
+        const double value = get(options, n);
+
+        if (n->zero_too && value == 0.0) continue;
+        if (!(value >= n->low && value <= n->high)) {
+            return kd_fail(error, KDINR_ERROR_ARGUMENT, "option %s is %g, allowed are %g to %g%s",
+                           n->name, value, n->low, n->high, n->zero_too ? ", or 0" : "");
+        }
+    }
+    if ((options->block_size & (options->block_size - 1)) != 0) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "option block_size is %d, allowed are 2, 4, 8 and 16", options->block_size);
+    }
+    const int given = (options->bricks[0] > 0) + (options->bricks[1] > 0) + (options->bricks[2] > 0);
+    if (given != 0 && given != 3) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "option bricks is %d,%d,%d: give all three counts, or 0,0,0 to let them be chosen",
+                       options->bricks[0], options->bricks[1], options->bricks[2]);
+    }
+    if (options->backend == NULL) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "option backend is NULL, \"auto\" is the default");
+    }
+    return KDINR_OK;
+}
+
+void kd_options_describe(const kdinr_options *options, char *text, size_t size)
+{
+    const kdinr_options base = options->preset == KDINR_PRESET_PAPER ? kdinr_options_paper()
+                                                                     : kdinr_options_default();
+    int used = snprintf(text, size, "kdinr %s seed=%llu", KDINR_VERSION,
+                        (unsigned long long)options->seed);
+
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && used >= 0 && (size_t)used < size; i++) {
+        const number *n = &numbers[i];
+
+        /* neither changes the result */
+        if (n->offset == offsetof(kdinr_options, n_threads) ||
+            n->offset == offsetof(kdinr_options, n_steps)) {
+            continue;
+        }
+        const bool always = n->offset == offsetof(kdinr_options, ratio) && options->width == 0;
+        if (!always && get(options, n) == get(&base, n) &&
+            n->offset != offsetof(kdinr_options, preset)) {
+            continue;
+        }
+        if (n->offset == offsetof(kdinr_options, preset) && options->preset == KDINR_PRESET_DEFAULT) {
+            continue;
+        }
+        used += snprintf(text + used, size - (size_t)used, " %s=%g", n->name, get(options, n));
+    }
+    const bool plain = !options->bottleneck, cold = options->warm_start != base.warm_start;
+    if (used >= 0 && (size_t)used < size) {
+        snprintf(text + used, size - (size_t)used, "%s%s%s", plain ? " bottleneck=0" : "",
+                 cold ? (options->warm_start ? " warm_start=1" : " warm_start=0") : "",
+                 options->direct ? " direct=1" : "");
+    }
+}
+
+const char *kdinr_backend_name(int i, const char **reason)
+{
+    const kd_backend *const *list = kd_backend_list();
+
+    for (int k = 0; list[k] != NULL; k++) {
+        if (k != i) continue;
+        const char *why = NULL;
+        if (list[k]->available(&why)) why = NULL;
+        if (reason != NULL) *reason = why;
+        return list[k]->name;
+    }
+    return NULL;
+}

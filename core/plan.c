@@ -1,0 +1,245 @@
+/* Sizes and budgets. The constants here are measured: tests/quality/README.md has the tables. */
+#include "plan.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "status.h"
+
+/* Students stay narrow (m up to about 32): beyond that more bricks or windows, so that the cost of a
+ * sample does not grow with the data. Below about 10,000 parameters bricks lose quality. */
+#define MOST_PARAMS 40000.0
+#define BITS_PER_PARAM 8.4
+#define NETWORK_BYTES 44.0 /* shape, ranges and steps of one network in the file */
+#define STEP_WEIGHT 4      /* a step counts like this many samples when choosing what to split */
+
+enum {
+    DEFAULT_DEPTH = 3,
+    UNKNOWN_STEPS = 16,
+    LEAST_BRICK = 16,  /* samples along an axis, when chosen by us */
+    LEAST_WINDOW = 4,
+    MOST_WINDOW = 64,
+    PILOT_WIDTH = 16,
+    PILOT_BATCH = 1024,
+    PILOT_STEPS = 300
+};
+
+int kd_plan_steps(const kdinr_options *options)
+{
+    return options->n_steps > 0 ? options->n_steps : UNKNOWN_STEPS;
+}
+
+double kd_plan_bits(const kdinr_options *options)
+{
+    switch (options->weights) {
+    case KDINR_WEIGHTS_FLOAT32: return 32.0;
+    case KDINR_WEIGHTS_FLOAT16: return 16.0;
+    default: return BITS_PER_PARAM;
+    }
+}
+
+static double effort_factor(kdinr_effort effort)
+{
+    return effort == KDINR_EFFORT_LOW ? 0.25 : effort == KDINR_EFFORT_HIGH ? 4.0 : 1.0;
+}
+
+static kdinr_status check_bricks(const int bricks[3], const int samples[3], kdinr_error *error)
+{
+    for (int axis = 0; axis < 3; axis++) {
+        const int most = samples[axis] < 4 ? 1 : (samples[axis] - 1) / 2;
+
+        if (bricks[axis] > most) {
+            return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                           "%d bricks along %c, but its %d samples allow at most %d", bricks[axis],
+                           'x' + axis, samples[axis], most);
+        }
+    }
+    return KDINR_OK;
+}
+
+/* Split the longest axis (time counted as an axis) until a student is small enough. */
+static void split(const kdinr_options *options, const int samples[3], double params_in_all,
+                  kd_plan *plan)
+{
+    const int n_steps = kd_plan_steps(options);
+    const bool fixed_bricks = options->bricks[0] > 0, fixed_window = options->window > 0;
+    int counts[4] = {1, 1, 1, 1};
+
+    if (fixed_bricks) memcpy(counts, options->bricks, 3 * sizeof *counts);
+    counts[3] = fixed_window ? (n_steps + options->window - 1) / options->window
+                             : (n_steps + MOST_WINDOW - 1) / MOST_WINDOW;
+    while (params_in_all / counts[0] / counts[1] / counts[2] / counts[3] > MOST_PARAMS) {
+        int longest = -1;
+        double most = 0.0;
+
+        for (int axis = 0; axis < 4; axis++) {
+            const bool fixed = axis < 3 ? fixed_bricks : fixed_window;
+            const double n = axis < 3 ? samples[axis] : n_steps;
+            const double length = n / counts[axis] * (axis < 3 ? 1.0 : STEP_WEIGHT);
+            const bool thin = n / (counts[axis] + 1) < (axis < 3 ? LEAST_BRICK : LEAST_WINDOW);
+
+            if (fixed || thin || counts[axis] >= KD_KDM_MAX_BRICKS || length <= most) continue;
+            most = length;
+            longest = axis;
+        }
+        if (longest < 0) break;
+        counts[longest]++;
+    }
+    memcpy(plan->bricks, counts, sizeof plan->bricks);
+    plan->window = fixed_window ? options->window : (n_steps + counts[3] - 1) / counts[3];
+}
+
+/* How many samples are drawn. The number of optimiser steps decides the quality of nets this small,
+ * not how often each sample is seen; tiny series need fewer. */
+static void budget(const kdinr_options *options, const int samples[3], kd_plan *plan)
+{
+    const double bricks = (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2];
+    const double n = (double)samples[0] * samples[1] * samples[2] / bricks;
+    const double window = plan->window < kd_plan_steps(options) ? plan->window : kd_plan_steps(options);
+
+    if (options->epochs > 0) {
+        const double edge = options->block_size;
+        const double per_epoch = options->sampling_rate * ceil(n / (edge * edge * edge));
+
+        plan->teacher_samples = options->epochs * per_epoch;
+        plan->cold_samples = plan->teacher_samples;
+        plan->student_samples = plan->teacher_samples * window;
+    } else {
+        const double all = fmin(24e6, 300.0 * n * window) * effort_factor(options->effort);
+
+        plan->student_samples = all;
+        plan->teacher_samples = fmax(all / window * 0.75, 1e5);
+        plan->cold_samples = 4.0 * plan->teacher_samples;
+    }
+    if (options->teacher_samples > 0) {
+        plan->teacher_samples = options->teacher_samples;
+        plan->cold_samples = options->teacher_samples * (options->warm_start ? 4.0 : 1.0);
+    }
+    if (options->student_samples > 0) plan->student_samples = options->student_samples;
+}
+
+/* Depth and width of the middle student for its share of the parameters. Without quantisation the
+ * file's size hangs on the shape alone, so the depth is free to come close to the share. */
+static void choose_shape(const kdinr_options *options, double params, kd_net_shape *shape)
+{
+    const int wanted = options->depth > 0 ? options->depth
+                       : options->preset == KDINR_PRESET_PAPER ? 5 : DEFAULT_DEPTH;
+    double best = INFINITY;
+
+    shape->depth = wanted;
+    shape->width = options->width > 0 ? options->width : kd_net_width_for(shape, params);
+    if (options->depth > 0 || options->width > 0 || options->weights == KDINR_WEIGHTS_QUANTISED) return;
+    const kd_net_shape middle = *shape;
+    for (int depth = wanted > 2 ? wanted - 2 : 1; depth <= wanted + 4; depth++) {
+        kd_net_shape trial = middle;
+
+        trial.depth = depth;
+        trial.width = kd_net_width_for(&trial, params);
+        const double gap = params - (double)kd_net_count(&trial);
+        if (gap >= 0.0 && gap < best) {
+            best = gap;
+            *shape = trial;
+        }
+    }
+}
+
+kdinr_status kd_plan_make(const kdinr_options *options, const kdinr_array *array,
+                          const int samples[3], double step_bytes, kd_plan *plan,
+                          kdinr_error *error)
+{
+    const double n_steps = kd_plan_steps(options);
+    kd_net_shape student = {.n_inputs = 4,
+                            .n_outputs = array->n_components,
+                            .block_layers = options->bottleneck ? 3 : 2,
+                            .omega_first = (float)options->omega_first,
+                            .omega_hidden = (float)options->omega_hidden};
+
+    memset(plan, 0, sizeof *plan);
+    if (options->bricks[0] > 0) KD_TRY(check_bricks(options->bricks, samples, error));
+    const double bits = kd_plan_bits(options);
+    student.width = options->width > 0 ? options->width : 2;
+    student.depth = options->depth > 0 ? options->depth : 1;
+    const double least = (double)kd_net_count(&student);
+    split(options, samples, options->width > 0 ? 0.0 : step_bytes * n_steps * 8.0 / bits, plan);
+    budget(options, samples, plan);
+    const double networks =
+        (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2] / fmin(plan->window, n_steps);
+    plan->params_per_step = (step_bytes - NETWORK_BYTES * networks) * 8.0 / bits;
+    const double params = plan->params_per_step / networks;
+    if (options->width == 0 && params * bits < least * 4.0) {
+        const double possible = (least * 0.5 + NETWORK_BYTES) * networks / step_bytes;
+
+        return kd_fail(error, KDINR_ERROR_DATA,
+                       "array \"%s\": a ratio of %g leaves %.0f bytes for its %.0f steps, less than its "
+                       "smallest network; the largest possible ratio is about %.3g",
+                       array->name, options->ratio, fmax(0.0, step_bytes * n_steps), n_steps,
+                       step_bytes > 0.0 ? options->ratio / possible : 1.0);
+    }
+    choose_shape(options, params, &student);
+    plan->teacher = student;
+    plan->teacher.n_inputs = 3;
+    return KDINR_OK;
+}
+
+void kd_plan_widths(const kdinr_options *options, const kd_plan *plan, int n_steps, int n_bricks,
+                    const double *weights, int *widths)
+{
+    kd_net_shape shape = plan->teacher;
+    double sum = 0.0;
+
+    shape.n_inputs = 4;
+    for (int i = 0; i < n_bricks; i++) {
+        sum += sqrt(weights[i]);
+    }
+    const bool short_window = n_steps * 8 < plan->window * 7;
+    for (int i = 0; i < n_bricks; i++) {
+        widths[i] = plan->teacher.width;
+        if (options->width > 0 || (n_bricks == 1 && !short_window)) continue;
+        const double even = 1.0 / n_bricks;
+        /* an eighth is dealt out evenly: teachers say nothing of what the student will find hard */
+        const double share = sum > 0.0 ? 0.875 * sqrt(weights[i]) / sum + 0.125 * even : even;
+        const int width = kd_net_width_for(&shape, plan->params_per_step * n_steps * share);
+
+        /* a student as wide as its teacher can start from it */
+        if (abs(width - widths[i]) * 12 > widths[i]) widths[i] = width;
+    }
+}
+
+/* The loss that a short training from one frequency reaches. */
+static kdinr_status try_omega(kd_run *run, const kd_cut *cut, const kd_plan *plan, float omega,
+                              double *loss, kdinr_error *error)
+{
+    kd_teacher_plan trial = {.shape = plan->teacher, .stream = UINT64_C(0x70696C6F74)};
+    kd_teacher teacher;
+
+    trial.shape.omega_first = omega;
+    if (trial.shape.width > PILOT_WIDTH) trial.shape.width = PILOT_WIDTH;
+    trial.cold_samples = (double)PILOT_STEPS * PILOT_BATCH;
+    trial.schedule = (kd_schedule){.samples = trial.cold_samples,
+                                   .batch = PILOT_BATCH,
+                                   .rate = run->options->teacher_rate};
+    KD_TRY(kd_teacher_train(run, cut, &trial, &teacher, error));
+    *loss = teacher.outcome.loss;
+    kd_teacher_free(&teacher);
+    return KDINR_OK;
+}
+
+kdinr_status kd_plan_pilot(kd_run *run, const kd_cut *cut, kd_plan *plan, kdinr_error *error)
+{
+    static const float omegas[] = {4, 6, 8, 11, 15, 20, 30};
+    double least = INFINITY;
+
+    plan->teacher.omega_first = 10.0f;
+    if (cut->constant) return KDINR_OK;
+    for (size_t i = 0; i < sizeof omegas / sizeof *omegas; i++) {
+        double loss;
+
+        KD_TRY(try_omega(run, cut, plan, omegas[i], &loss, error));
+        if (loss < least) {
+            least = loss;
+            plan->teacher.omega_first = omegas[i];
+        }
+    }
+    return KDINR_OK;
+}

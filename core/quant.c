@@ -1,0 +1,266 @@
+/* Quantisation of the students' parameters; quant.h has the reasoning. */
+#include "quant.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rng.h"
+#include "status.h"
+
+enum { MAX_CODE = 32767, N_STEP_CODES = 256, FIT_ROUNDS = 24 };
+
+/* Offset and length of a tensor in the flat parameter block. */
+static size_t tensor_start(const kd_net *net, int tensor, size_t *n)
+{
+    const kd_layer *layer = &net->layers[tensor / 2];
+
+    if (tensor % 2 == 1) {
+        *n = (size_t)layer->n_out;
+        return layer->biases;
+    }
+    *n = (size_t)layer->n_in * (size_t)layer->n_out;
+    return layer->weights;
+}
+
+static double root_mean_square(const float *values, size_t n)
+{
+    double sum = 0.0;
+
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)values[i] * values[i];
+    }
+    return sqrt(sum / (double)n);
+}
+
+/* What measuring one network needs. */
+typedef struct probe {
+    const kd_backend *backend;
+    void *state;
+    const kd_net *net;
+    const float *params, *coords;
+    size_t n;
+    float *moved;   /* [n_params] */
+    float *outputs; /* [n][n_outputs] of params */
+    float *after;   /* [n][n_outputs] of moved */
+} probe;
+
+static kdinr_status probe_tensor(probe *p, int tensor, uint64_t key, double *sensitivity,
+                                 kdinr_error *error)
+{
+    const size_t n_values = p->n * (size_t)p->net->n_outputs;
+    size_t n;
+    const size_t start = tensor_start(p->net, tensor, &n);
+    const double delta = 0.01 * root_mean_square(p->params + start, n) + 1e-6;
+    double sum = 0.0;
+
+    memcpy(p->moved, p->params, p->net->n_params * sizeof *p->moved);
+    for (size_t i = 0; i < n; i++) {
+        const bool minus = kd_rng_at(key, start + i) >> 63;
+        p->moved[start + i] += (float)(minus ? -delta : delta);
+    }
+    KD_TRY(p->backend->set_params(p->state, p->moved, error));
+    KD_TRY(p->backend->evaluate(p->state, p->coords, p->n, p->after, error));
+    for (size_t i = 0; i < n_values; i++) {
+        const double change = (double)p->after[i] - p->outputs[i];
+        sum += change * change;
+    }
+    *sensitivity = fmax(sum / (double)n_values / (delta * delta * (double)n), 1e-12);
+    return KDINR_OK;
+}
+
+kdinr_status kd_quant_measure(const kd_backend *backend, int n_threads, const kd_net *net,
+                              const float *params, const float *coords, size_t n, uint64_t key,
+                              double *sensitivity, kdinr_error *error)
+{
+    const kd_backend_config config = {.n_threads = n_threads};
+    const size_t n_values = n * (size_t)net->n_outputs;
+    probe p = {.backend = backend, .net = net, .params = params, .coords = coords, .n = n};
+    kdinr_status status = KDINR_OK;
+
+    p.moved = malloc(net->n_params * sizeof *p.moved);
+    p.outputs = malloc(n_values * sizeof *p.outputs);
+    p.after = malloc(n_values * sizeof *p.after);
+    if (p.moved == NULL || p.outputs == NULL || p.after == NULL) {
+        status = kd_fail_memory(error, (net->n_params + 2 * n_values) * sizeof(float), "sensitivity");
+        goto done;
+    }
+    KD_TRY_DONE(backend->open(net, &config, &p.state, error));
+    KD_TRY_DONE(backend->set_params(p.state, params, error));
+    KD_TRY_DONE(backend->evaluate(p.state, coords, n, p.outputs, error));
+    for (int tensor = 0; tensor < 2 * net->n_layers; tensor++) {
+        KD_TRY_DONE(probe_tensor(&p, tensor, key, &sensitivity[tensor], error));
+    }
+
+done:
+    backend->close(p.state);
+    free(p.moved);
+    free(p.outputs);
+    free(p.after);
+    return status;
+}
+
+/* The coarsest step code that is not above the wanted step, and fine enough a range for the codes. */
+static uint8_t step_code(double step, double largest)
+{
+    int code = (int)ceil(-8.0 * log2(step));
+
+    code = code < 0 ? 0 : code > N_STEP_CODES - 1 ? N_STEP_CODES - 1 : code;
+    while (code > 0 && largest / (double)kd_kdm_step((uint8_t)code) > MAX_CODE) {
+        code--;
+    }
+    return (uint8_t)code;
+}
+
+static void quantise_tensor(const float *params, size_t n, double step, uint8_t *code,
+                            int16_t *codes)
+{
+    double largest = 0.0;
+
+    for (size_t i = 0; i < n; i++) {
+        largest = fmax(largest, fabs((double)params[i]));
+    }
+    *code = step_code(step, largest);
+    const double unit = kd_kdm_step(*code);
+    for (size_t i = 0; i < n; i++) {
+        const double rounded = nearbyint(params[i] / unit);
+        codes[i] = (int16_t)(rounded < -MAX_CODE ? -MAX_CODE : rounded > MAX_CODE ? MAX_CODE : rounded);
+    }
+}
+
+static kdinr_status apply_item(const kd_quant_item *item, double log2_lambda, kdinr_error *error)
+{
+    kd_network *network = item->network;
+    kd_net net;
+
+    kd_kdm_net(item->array, network, &net);
+    network->kind = KD_NETWORK_QUANTISED;
+    if (network->codes == NULL) {
+        network->codes = malloc(net.n_params * sizeof *network->codes);
+        if (network->codes == NULL) {
+            return kd_fail_memory(error, net.n_params * sizeof *network->codes, "weight codes");
+        }
+    }
+    for (int tensor = 0; tensor < 2 * net.n_layers; tensor++) {
+        const double step = exp2(log2_lambda) / sqrt(item->sensitivity[tensor] * item->weight);
+        size_t n;
+        const size_t start = tensor_start(&net, tensor, &n);
+
+        quantise_tensor(item->params + start, n, step, &network->steps[tensor],
+                        network->codes + start);
+    }
+    return KDINR_OK;
+}
+
+kdinr_status kd_quant_apply(const kd_quant_item *items, size_t n_items, double log2_lambda,
+                            kdinr_error *error)
+{
+    for (size_t i = 0; i < n_items; i++) {
+        KD_TRY(apply_item(&items[i], log2_lambda, error));
+    }
+    return KDINR_OK;
+}
+
+static kdinr_status packed_size(const kd_model *model, const kd_quant_item *items, size_t n_items,
+                                double log2_lambda, double *size, kdinr_error *error)
+{
+    uint8_t *bytes;
+    size_t n;
+
+    KD_TRY(kd_quant_apply(items, n_items, log2_lambda, error));
+    KD_TRY(kd_kdm_pack(model, &bytes, &n, error));
+    free(bytes);
+    *size = (double)n;
+    return KDINR_OK;
+}
+
+static double total_params(const kd_quant_item *items, size_t n_items)
+{
+    double n = 0.0;
+
+    for (size_t i = 0; i < n_items; i++) {
+        kd_net net;
+        kd_kdm_net(items[i].array, items[i].network, &net);
+        n += (double)net.n_params;
+    }
+    return n;
+}
+
+kdinr_status kd_quant_fit(const kd_model *model, const kd_quant_item *items, size_t n_items,
+                          uint64_t target, double *log2_lambda, kdinr_error *error)
+{
+    const double wanted = (double)target * 0.995;
+    const double per_octave = total_params(items, n_items) / 8.0; /* bytes that one bit costs */
+    double low = -INFINITY, high = INFINITY; /* low: too many bytes; high: fits */
+    double at = kd_quant_lambda_for(items, n_items, 1e-5), size = 0.0;
+
+    for (int round = 0; round < FIT_ROUNDS; round++) {
+        KD_TRY(packed_size(model, items, n_items, at, &size, error));
+        if (size > (double)target) {
+            low = fmax(low, at);
+        } else {
+            high = fmin(high, at);
+            if (size >= 0.985 * (double)target) break;
+        }
+        if (high - low < 1e-3) break;
+        double next = at + fmax(-4.0, fmin(4.0, (size - wanted) / per_octave));
+        if (!(next > low && next < high)) next = 0.5 * (low + high);
+        at = next;
+        if (at > 60.0 || at < -60.0) break;
+    }
+    if (size > (double)target && isfinite(high)) {
+        at = high;
+        KD_TRY(packed_size(model, items, n_items, at, &size, error));
+    }
+    if (size > (double)target) {
+        return kd_fail(error, KDINR_ERROR_DATA,
+                       "the file would have %.0f bytes even with the coarsest weights, asked were %llu; "
+                       "ask for a smaller ratio",
+                       size, (unsigned long long)target);
+    }
+    if (log2_lambda != NULL) *log2_lambda = at;
+    return KDINR_OK;
+}
+
+double kd_quant_lambda_for(const kd_quant_item *items, size_t n_items, double mse)
+{
+    /* every tensor adds weight * N s q^2 / 12 = N lambda^2 / 12 */
+    return 0.5 * log2(12.0 * mse / fmax(1.0, total_params(items, n_items)));
+}
+
+double kd_quant_expected(const kd_model_array *array, const kd_network *network,
+                         const double *sensitivity)
+{
+    double mse = 0.0;
+    kd_net net;
+
+    kd_kdm_net(array, network, &net);
+    for (int tensor = 0; tensor < 2 * net.n_layers; tensor++) {
+        const double step = kd_kdm_step(network->steps[tensor]);
+        size_t n;
+
+        (void)tensor_start(&net, tensor, &n);
+        mse += (double)n * sensitivity[tensor] * step * step / 12.0;
+    }
+    return mse;
+}
+
+kdinr_status kd_quant_keep(const kd_quant_item *item, kd_network_kind kind, kdinr_error *error)
+{
+    kd_network *network = item->network;
+    kd_net net;
+
+    kd_kdm_net(item->array, network, &net);
+    if (network->params == NULL) {
+        network->params = malloc(net.n_params * sizeof *network->params);
+        if (network->params == NULL) {
+            return kd_fail_memory(error, net.n_params * sizeof *network->params, "weights");
+        }
+    }
+    network->kind = kind;
+    for (size_t i = 0; i < net.n_params; i++) {
+        const float value = item->params[i];
+        network->params[i] = kind == KD_NETWORK_FLOAT16 ? kd_kdm_round_float16(value) : value;
+    }
+    return KDINR_OK;
+}

@@ -1,0 +1,229 @@
+/* Entropy-of-blocks sampling, sec. III-C. Drawing is O(1): Walker's alias table over the blocks. */
+#include "sampler.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kdm.h"
+#include "rng.h"
+#include "status.h"
+
+enum { N_BINS = 256, N_TRIES = 64, MAX_EDGE = 16 };
+
+struct kd_sampler {
+    kd_blocks blocks;
+    float *keep;     /* [n] probability of staying in the column that was hit */
+    uint32_t *alias; /* [n] the other block of the column */
+};
+
+kd_blocks kd_sampler_blocks(const int dims[3], int edge)
+{
+    kd_blocks blocks = {.edge = edge, .n = 1};
+
+    for (int axis = 0; axis < 3; axis++) {
+        blocks.dims[axis] = dims[axis];
+        blocks.counts[axis] = (dims[axis] + edge - 1) / edge;
+        blocks.n *= (size_t)blocks.counts[axis];
+    }
+    return blocks;
+}
+
+/* First sample and number of samples of a block along each axis. */
+static void block_bounds(const kd_blocks *blocks, size_t block, int first[3], int size[3])
+{
+    for (int axis = 0; axis < 3; axis++) {
+        const size_t count = (size_t)blocks->counts[axis];
+        const int left = blocks->dims[axis] - (int)(block % count) * blocks->edge;
+
+        first[axis] = blocks->dims[axis] - left;
+        size[axis] = left < blocks->edge ? left : blocks->edge;
+        block /= count;
+    }
+}
+
+/* Values to histogram bins; returns how many. */
+static int gather_bins(const kd_blocks *blocks, size_t block, const float *values,
+                       const uint8_t *classes, int n_components, uint8_t *bins)
+{
+    int first[3], size[3], n = 0;
+
+    block_bounds(blocks, block, first, size);
+    for (int z = first[2]; z < first[2] + size[2]; z++) {
+        for (int y = first[1]; y < first[1] + size[1]; y++) {
+            const size_t row = ((size_t)z * (size_t)blocks->dims[1] + (size_t)y) * (size_t)blocks->dims[0];
+
+            for (int x = first[0]; x < first[0] + size[0]; x++) {
+                if (classes[row + (size_t)x] != KD_MISSING_NONE) continue;
+                const float v = values[(row + (size_t)x) * (size_t)n_components];
+                const float bin = (v + 1.0f) * 0.5f * (N_BINS - 1) + 0.5f;
+                bins[n++] = (uint8_t)(bin < 0.0f ? 0.0f : bin > N_BINS - 1 ? N_BINS - 1 : bin);
+            }
+        }
+    }
+    return n;
+}
+
+/* Eq. 1 for one component of one block. */
+static float block_entropy(const uint8_t *bins, int n)
+{
+    uint16_t histogram[N_BINS] = {0};
+    float entropy = 0.0f;
+
+    for (int i = 0; i < n; i++) {
+        histogram[bins[i]]++;
+    }
+    for (int i = 0; i < n; i++) {
+        const uint16_t count = histogram[bins[i]];
+
+        if (count == 0) continue; /* this bin was counted */
+        const float p = (float)count / (float)n;
+        entropy -= p * logf(p);
+        histogram[bins[i]] = 0;
+    }
+    return entropy;
+}
+
+void kd_sampler_entropy(const kd_blocks *blocks, const float *values, const uint8_t *classes,
+                        int n_components, float *entropy)
+{
+    uint8_t bins[MAX_EDGE * MAX_EDGE * MAX_EDGE];
+
+    for (size_t block = 0; block < blocks->n; block++) {
+        for (int c = 0; c < n_components; c++) {
+            const int n = gather_bins(blocks, block, values + c, classes, n_components, bins);
+
+            entropy[block] += block_entropy(bins, n) / (float)n_components;
+        }
+    }
+}
+
+void kd_sampler_present(const kd_blocks *blocks, const uint8_t *classes, float *present)
+{
+    const int edge = blocks->edge;
+    const size_t nx = (size_t)blocks->counts[0], ny = (size_t)blocks->counts[1];
+
+    for (int z = 0; z < blocks->dims[2]; z++) {
+        for (int y = 0; y < blocks->dims[1]; y++) {
+            const size_t row = ((size_t)(z / edge) * ny + (size_t)(y / edge)) * nx;
+
+            for (int x = 0; x < blocks->dims[0]; x++) {
+                present[row + (size_t)(x / edge)] += *classes++ == KD_MISSING_NONE ? 1.0f : 0.0f;
+            }
+        }
+    }
+}
+
+/* Walker's method (Vose's variant): columns of equal mass, each shared by two blocks. */
+static void build_alias(kd_sampler *sampler, double *mass, uint32_t *stack)
+{
+    const size_t n = sampler->blocks.n;
+    size_t n_small = 0, n_large = 0;
+    double sum = 0.0;
+
+    for (size_t i = 0; i < n; i++) {
+        sum += mass[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        mass[i] *= (double)n / sum;
+        sampler->keep[i] = 1.0f;
+        sampler->alias[i] = (uint32_t)i;
+        if (mass[i] < 1.0) {
+            stack[n_small++] = (uint32_t)i;
+        } else {
+            stack[n - ++n_large] = (uint32_t)i;
+        }
+    }
+    while (n_small > 0 && n_large > 0) {
+        const uint32_t small = stack[--n_small];
+        const uint32_t large = stack[n - n_large];
+
+        sampler->keep[small] = (float)mass[small];
+        sampler->alias[small] = large;
+        mass[large] -= 1.0 - mass[small];
+        if (mass[large] < 1.0) {
+            n_large--;
+            stack[n_small++] = large;
+        }
+    }
+}
+
+/* Eq. 2, scaled by the present share of the block. */
+static void block_masses(const kd_blocks *blocks, const float *entropy, const float *present,
+                         kdinr_sampling kind, double epsilon, double *mass)
+{
+    double sum = 0.0, most = 0.0;
+
+    for (size_t i = 0; i < blocks->n; i++) {
+        sum += entropy[i];
+        most = present[i] > most ? present[i] : most;
+    }
+    epsilon = epsilon < 0.0 ? -epsilon / (double)blocks->n : epsilon;
+    for (size_t i = 0; i < blocks->n; i++) {
+        const double p = sum > 0.0 ? entropy[i] / sum + epsilon : 1.0;
+
+        mass[i] = (kind == KDINR_SAMPLING_UNIFORM ? 1.0 : p) * present[i] / most;
+    }
+}
+
+kdinr_status kd_sampler_create(const kd_blocks *blocks, const float *entropy, const float *present,
+                               kdinr_sampling kind, double epsilon, kd_sampler **sampler,
+                               kdinr_error *error)
+{
+    const size_t n = blocks->n;
+    kd_sampler *made = calloc(1, sizeof *made);
+    double *mass = malloc(n * sizeof *mass);
+    uint32_t *stack = malloc(n * sizeof *stack);
+
+    *sampler = NULL;
+    if (made != NULL) {
+        made->blocks = *blocks;
+        made->keep = malloc(n * sizeof *made->keep);
+        made->alias = malloc(n * sizeof *made->alias);
+    }
+    if (made == NULL || mass == NULL || stack == NULL || made->keep == NULL || made->alias == NULL) {
+        kd_sampler_free(made);
+        free(mass);
+        free(stack);
+        return kd_fail_memory(error, n * 20, "sampling table");
+    }
+    block_masses(blocks, entropy, present, kind, epsilon, mass);
+    build_alias(made, mass, stack);
+    free(mass);
+    free(stack);
+    *sampler = made;
+    return KDINR_OK;
+}
+
+bool kd_sampler_draw(const kd_sampler *sampler, uint64_t key, uint64_t counter,
+                     const uint8_t *classes, int index[3])
+{
+    const kd_blocks *blocks = &sampler->blocks;
+    const uint64_t bits = kd_rng_at(key, counter);
+    uint32_t block = kd_rng_below(bits, (uint32_t)blocks->n);
+    uint64_t inner = kd_rng_mix(bits);
+    int first[3], size[3];
+
+    if (kd_rng_unit(inner) >= sampler->keep[block]) block = sampler->alias[block];
+    block_bounds(blocks, block, first, size);
+    for (int try = 0; try < N_TRIES; try++) {
+        inner = kd_rng_mix(inner);
+        for (int axis = 0; axis < 3; axis++) {
+            const uint64_t part = inner << (21 * axis);
+
+            index[axis] = first[axis] + (int)kd_rng_below(part, (uint32_t)size[axis]);
+        }
+        const size_t at = ((size_t)index[2] * (size_t)blocks->dims[1] + (size_t)index[1]) *
+                              (size_t)blocks->dims[0] + (size_t)index[0];
+        if (classes == NULL || classes[at] == KD_MISSING_NONE) return true;
+    }
+    return false;
+}
+
+void kd_sampler_free(kd_sampler *sampler)
+{
+    if (sampler == NULL) return;
+    free(sampler->keep);
+    free(sampler->alias);
+    free(sampler);
+}

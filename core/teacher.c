@@ -1,0 +1,155 @@
+/* Stage 1, spatial compression. The source of batches is the sampler over the brick's samples. */
+#include "teacher.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "rng.h"
+#include "status.h"
+
+static kdinr_status cut_allocate(kd_cut *cut, kdinr_error *error)
+{
+    const size_t n_values = cut->brick->n * (size_t)cut->n_components;
+
+    cut->classes = malloc(cut->brick->n);
+    cut->values = malloc(n_values * sizeof *cut->values);
+    cut->entropy = calloc(cut->blocks.n, sizeof *cut->entropy);
+    cut->present = calloc(cut->blocks.n, sizeof *cut->present);
+    if (cut->classes == NULL || cut->values == NULL || cut->entropy == NULL || cut->present == NULL) {
+        return kd_fail_memory(error, n_values * sizeof *cut->values, "brick of a time step");
+    }
+    return KDINR_OK;
+}
+
+kdinr_status kd_cut_make(const kdinr_array *array, const int samples[3], const uint8_t *classes,
+                         const kd_brick *brick, int block_edge, kd_cut *cut, kdinr_error *error)
+{
+    memset(cut, 0, sizeof *cut);
+    cut->brick = brick;
+    cut->n_components = array->n_components;
+    cut->blocks = kd_sampler_blocks(brick->dims, block_edge);
+    KD_TRY(cut_allocate(cut, error));
+    cut->n_present = kd_volume_cut_classes(classes, samples, &brick->box, cut->classes);
+    kd_volume_cut_range(array, samples, &brick->box, cut->classes, cut->range);
+    cut->constant = true;
+    for (int c = 0; c < cut->n_components; c++) {
+        if (cut->range[c][1] > cut->range[c][0]) cut->constant = false;
+    }
+    kd_sampler_present(&cut->blocks, cut->classes, cut->present);
+    if (cut->constant) return KDINR_OK;
+    kd_volume_normalise(array, samples, &brick->box, cut->classes,
+                        (const double(*)[2])cut->range, cut->values);
+    kd_sampler_entropy(&cut->blocks, cut->values, cut->classes, cut->n_components, cut->entropy);
+    return KDINR_OK;
+}
+
+void kd_cut_free(kd_cut *cut)
+{
+    free(cut->classes);
+    free(cut->values);
+    free(cut->entropy);
+    free(cut->present);
+    memset(cut, 0, sizeof *cut);
+}
+
+void kd_teacher_remap(const double from[2], const double to[2], double *scale, double *offset)
+{
+    const double length = to[1] - to[0];
+
+    if (!(length > 0.0)) {
+        *scale = *offset = 0.0;
+        return;
+    }
+    *scale = (from[1] - from[0]) / length;
+    *offset = (from[0] + from[1] - to[0] - to[1]) / length;
+}
+
+/* Batches of stage 1. */
+typedef struct cut_source {
+    const kd_cut *cut;
+    const kd_sampler *sampler;
+    uint64_t key;
+} cut_source;
+
+static kdinr_status draw_from_cut(void *user, uint64_t first, size_t n, float *coords,
+                                  float *targets, kdinr_error *error)
+{
+    const cut_source *source = user;
+    const kd_cut *cut = source->cut;
+    const size_t nc = (size_t)cut->n_components;
+
+    (void)error;
+    for (size_t b = 0; b < n; b++) {
+        uint64_t counter = first + b;
+        int index[3];
+
+        /* A block that is nearly all missing can refuse; its place goes to another draw. */
+        while (!kd_sampler_draw(source->sampler, source->key, counter, cut->classes, index)) {
+            counter = kd_rng_mix(counter) | ((uint64_t)1 << 63);
+        }
+        const size_t at = kd_bricks_at(cut->brick, index);
+
+        kd_bricks_coords(cut->brick, index, coords + b * 3);
+        memcpy(targets + b * nc, cut->values + at * nc, nc * sizeof *targets);
+    }
+    return KDINR_OK;
+}
+
+/* Weights of the step before, its outputs re-mapped to this step's range. A range that changed more
+ * than fourfold makes the old weights a bad start. */
+static bool warm_start(const kd_teacher_plan *plan, const kd_cut *cut, kd_teacher *teacher)
+{
+    const kd_teacher *previous = plan->previous;
+    double scale[KD_KDM_MAX_COMPONENTS], offset[KD_KDM_MAX_COMPONENTS];
+
+    if (previous == NULL || previous->params == NULL) return false;
+    for (int c = 0; c < cut->n_components; c++) {
+        kd_teacher_remap(previous->range[c], cut->range[c], &scale[c], &offset[c]);
+        if (scale[c] > 4.0 || scale[c] < 0.25) return false;
+    }
+    memcpy(teacher->params, previous->params, teacher->net.n_params * sizeof *teacher->params);
+    kd_net_rescale(&teacher->net, scale, offset, teacher->params);
+    return true;
+}
+
+kdinr_status kd_teacher_train(kd_run *run, const kd_cut *cut, const kd_teacher_plan *plan,
+                              kd_teacher *teacher, kdinr_error *error)
+{
+    const kdinr_options *options = run->options;
+    kd_sampler *sampler = NULL;
+    kdinr_status status = KDINR_OK;
+
+    memset(teacher, 0, sizeof *teacher);
+    memcpy(teacher->range, cut->range, sizeof teacher->range);
+    teacher->present = cut->n_present > 0;
+    if (cut->constant) return kd_run_advance(run, plan->schedule.work, error);
+
+    kd_net_layout(&plan->shape, &teacher->net);
+    teacher->params = malloc(teacher->net.n_params * sizeof *teacher->params);
+    if (teacher->params == NULL) {
+        return kd_fail_memory(error, teacher->net.n_params * sizeof *teacher->params, "teacher");
+    }
+    kd_schedule schedule = plan->schedule;
+    if (!warm_start(plan, cut, teacher)) {
+        schedule.samples = plan->cold_samples;
+        kd_net_initialise(&teacher->net, plan->shape.omega_hidden, options->seed, plan->stream,
+                          teacher->params);
+    }
+    KD_TRY_DONE(kd_sampler_create(&cut->blocks, cut->entropy, cut->present, options->sampling,
+                                  options->epsilon, &sampler, error));
+    cut_source user = {cut, sampler, kd_rng_key(options->seed, ~plan->stream)};
+    const kd_source source = {draw_from_cut, &user};
+    KD_TRY_DONE(kd_train(run, &teacher->net, &source, &schedule, teacher->params,
+                         &teacher->outcome, error));
+
+done:
+    kd_sampler_free(sampler);
+    if (status != KDINR_OK) kd_teacher_free(teacher);
+    return status;
+}
+
+void kd_teacher_free(kd_teacher *teacher)
+{
+    free(teacher->params);
+    teacher->params = NULL;
+}

@@ -1,0 +1,61 @@
+/* The only training loop: draws batches from a source, steps a backend, watches for collapse,
+ * reports progress. Before: teacher.c and distill.c make sources. After: the backend. */
+#ifndef KD_TRAIN_H
+#define KD_TRAIN_H
+
+#include "backend.h"
+#include "kdinr.h"
+
+/** What all steps of one encoder share, and how far they are. */
+typedef struct kd_run {
+    const kdinr_options *options;
+    const kd_backend *backend;
+    double work_total; /* planned samples, all stages */
+    double work_done;
+    double reported;   /* fraction that the callback last saw */
+    const char *stage;
+} kd_run;
+
+/** Add work and tell the user's callback, at most a thousand times in all.
+ *  errors  CANCELLED */
+kdinr_status kd_run_advance(kd_run *run, double work, kdinr_error *error);
+
+/** Where batches come from. */
+typedef struct kd_source {
+    /** Fill samples first..first+n-1 of an endless sequence.
+     *  coords   out [n][n_inputs]
+     *  targets  out [n][n_outputs] */
+    kdinr_status (*draw)(void *user, uint64_t first, size_t n, float *coords, float *targets,
+                         kdinr_error *error);
+    void *user;
+} kd_source;
+
+/** How long and how fast. */
+typedef struct kd_schedule {
+    double samples;  /* to draw in all; at least one batch is drawn */
+    size_t batch;
+    double rate;     /* learning rate at the top of the schedule */
+    double work;     /* share of run->work_total that this training stands for */
+} kd_schedule;
+
+/** Learning rate as a fraction of the top at progress x in [0,1]. Cosine: 2 % warm-up, then to 1 %.
+ *  Halving: 1, 1/2, 1/4, 1/8, each for a quarter (sec. IV: halved every 100 of 400 epochs). */
+double kd_train_decay(kdinr_decay decay, double x);
+
+/** What came out. */
+typedef struct kd_outcome {
+    double loss;     /* mean squared error over the last tenth of the batches */
+    double variance; /* of the targets: the loss of the best constant */
+    int restarts;    /* collapses that were caught */
+} kd_outcome;
+
+/** Train. A run that is not below nine tenths of the variance after a quarter of its steps, or whose
+ *  loss is not finite, has collapsed: it starts over with half the rate, at most twice.
+ *  params   in the initial values, out the trained ones, [net->n_params]
+ *  outcome  may be NULL
+ *  errors   TRAINING (not finite to the end), CANCELLED, MEMORY, BACKEND */
+kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
+                      const kd_schedule *schedule, float *params, kd_outcome *outcome,
+                      kdinr_error *error);
+
+#endif

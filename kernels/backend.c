@@ -1,0 +1,54 @@
+/* The list of compiled-in backends, and how one is found by its name.
+ * Above: train.c and decode.c ask for one. Below: cpu/ and reference/. */
+#include "backend.h"
+
+#include <string.h>
+
+#include "cpu/backend_cpu.h"
+#include "reference/reference.h"
+#include "status.h"
+
+static const kd_backend *const backends[] = {&kd_cpu_backend, &kd_reference_backend, NULL};
+
+const kd_backend *const *kd_backend_list(void)
+{
+    return backends;
+}
+
+static kdinr_status find_any(const kd_backend **backend, kdinr_error *error)
+{
+    for (size_t i = 0; backends[i] != NULL; i++) {
+        if (backends[i]->available(NULL)) {
+            *backend = backends[i];
+            return KDINR_OK;
+        }
+    }
+    return kd_fail(error, KDINR_ERROR_BACKEND, "no compute backend can run on this machine");
+}
+
+static kdinr_status unknown_name(const char *name, kdinr_error *error)
+{
+    char names[128] = "auto";
+    for (size_t i = 0; backends[i] != NULL; i++) {
+        const size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, ", %s", backends[i]->name);
+    }
+    return kd_fail(error, KDINR_ERROR_ARGUMENT, "backend \"%.64s\" is unknown; allowed are: %s",
+                   name, names);
+}
+
+kdinr_status kd_backend_find(const char *name, const kd_backend **backend, kdinr_error *error)
+{
+    if (strcmp(name, "auto") == 0) return find_any(backend, error);
+    for (size_t i = 0; backends[i] != NULL; i++) {
+        const char *reason = NULL;
+        if (strcmp(name, backends[i]->name) != 0) continue;
+        if (!backends[i]->available(&reason)) {
+            return kd_fail(error, KDINR_ERROR_BACKEND, "backend \"%s\" cannot run here: %s", name,
+                           reason);
+        }
+        *backend = backends[i];
+        return KDINR_OK;
+    }
+    return unknown_name(name, error);
+}

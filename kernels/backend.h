@@ -1,0 +1,104 @@
+/* The compute backends: what trains a network on a batch and what evaluates it.
+ * Above: core/train.c (training) and core/decode.c (evaluation). Below: reference/, cpu/, cuda/.
+ * A whole batch per call; no type of VTK or CUDA crosses this header. */
+#ifndef KD_BACKEND_H
+#define KD_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "kdinr.h"
+
+enum {
+    KD_NET_MAX_DEPTH = 32,
+    KD_NET_MAX_WIDTH = 256, /* m; the widest layer has 4m neurons */
+    KD_NET_MAX_INPUTS = 4,
+    KD_NET_MAX_OUTPUTS = 9,
+    KD_NET_MAX_LAYERS = 3 + 3 * KD_NET_MAX_DEPTH + 1
+};
+
+/** One linear layer, y = W x + b, followed by sin(omega * y) unless omega is 0.
+ *  Parameters live in the network's flat block: W at `weights` as [n_out][n_in], b at `biases`. */
+typedef struct kd_layer {
+    int n_in, n_out;
+    size_t weights, biases; /* offsets, in floats */
+    float omega;
+} kd_layer;
+
+/** One network as data (Table I): encoder 3 layers, `depth` residual blocks of `block_layers`
+ *  layers each, one linear output layer. A block maps h to (h + f(h)) / 2. */
+typedef struct kd_net {
+    int n_inputs;     /* 3 (x,y,z) or 4 (x,y,z,t) */
+    int n_outputs;    /* components, 1..9 */
+    int width;        /* m */
+    int depth;        /* d */
+    int block_layers; /* 3: bottleneck 4m-m-m-4m; 2: plain 4m-4m-4m */
+    int n_layers;     /* 3 + depth * block_layers + 1 */
+    size_t n_params;
+    kd_layer layers[KD_NET_MAX_LAYERS];
+} kd_net;
+
+/** How a backend instance is set up. */
+typedef struct kd_backend_config {
+    int n_threads; /* 0: all */
+    bool training; /* false: evaluate only, no optimiser state */
+    kdinr_optimizer optimizer;
+    size_t max_batch; /* largest n of train_step and gradient; evaluate takes any n */
+} kd_backend_config;
+
+/** One optimiser step's rates. Adam: beta 0.9, 0.999, eps 1e-8, bias-corrected (the paper, sec.
+ * IV). With KDINR_OPTIMIZER_MUON hidden matrices (all weights except the first and last layer's)
+ * move by rate_matrix * 0.2 * sqrt(max(n_out, n_in)) * orthogonalised Nesterov momentum (momentum
+ * 0.95, buffer = lerp(buffer, gradient, 0.05), update = lerp(gradient, buffer, 0.95); five
+ * Newton-Schulz steps with 3.4445, -4.7750, 2.0315 after division by the Frobenius norm + 1e-12);
+ * everything else by Adam with rate_adam. */
+typedef struct kd_step {
+    double rate_adam;
+    double rate_matrix;
+} kd_step;
+
+typedef struct kd_backend {
+    const char *name;
+
+    /** Can it run here? If not, *reason (static text) says why. `reason` may be NULL. */
+    bool (*available)(const char **reason);
+
+    /** Make an instance for `net` (copied). Parameters are unset. *state is NULL on failure.
+     *  errors  MEMORY, BACKEND */
+    kdinr_status (*open)(const kd_net *net, const kd_backend_config *config, void **state,
+                         kdinr_error *error);
+    void (*close)(void *state); /* NULL is fine */
+
+    /** Copy parameters in ([n_params]) and reset the optimiser's state. */
+    kdinr_status (*set_params)(void *state, const float *params, kdinr_error *error);
+
+    /** Copy parameters out ([n_params]). */
+    kdinr_status (*get_params)(void *state, float *params, kdinr_error *error);
+
+    /** Mean squared error over n samples and all outputs, and its gradient; nothing moves.
+     *  coords    in  [n][n_inputs], about [-1,1]
+     *  targets   in  [n][n_outputs]
+     *  gradient  out [n_params]
+     *  loss      out mean over n * n_outputs of (prediction - target)^2, eq. 3 divided by the count
+     */
+    kdinr_status (*gradient)(void *state, const float *coords, const float *targets, size_t n,
+                             float *gradient, double *loss, kdinr_error *error);
+
+    /** One optimiser step on one batch. *loss is that of the batch before the step.
+     *  Same inputs and parameters give the same bits for any number of threads. */
+    kdinr_status (*train_step)(void *state, const float *coords, const float *targets, size_t n,
+                               const kd_step *step, double *loss, kdinr_error *error);
+
+    /** values out [n][n_outputs]. A sample's bits do not depend on n, its place or the threads. */
+    kdinr_status (*evaluate)(void *state, const float *coords, size_t n, float *values,
+                             kdinr_error *error);
+} kd_backend;
+
+/** All backends compiled in, ended by NULL; fastest first ("cuda", "cpu", "reference"). */
+const kd_backend *const *kd_backend_list(void);
+
+/** The backend called `name`, or for "auto" the first available one.
+ *  errors  ARGUMENT (unknown name), BACKEND (it cannot run here; the message says why) */
+kdinr_status kd_backend_find(const char *name, const kd_backend **backend, kdinr_error *error);
+
+#endif

@@ -1,0 +1,456 @@
+/* Every backend, and every instruction set of the cpu backend that runs here, against the
+ * reference; the reference against finite differences. Widths and batch sizes are odd on purpose:
+ * they leave partial vectors, panels and tiles. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <math.h>
+
+#include "cpu/backend_cpu.h"
+#include "nets.h"
+#include "reference/reference.h"
+
+/* Root mean square differences allowed, relative to the reference's root mean square. Single
+ * precision gives 1e-6 after some twenty layers. Newton-Schulz multiplies small singular values,
+ * and their errors, by up to 3.4445^5. Adam moves even a parameter whose gradient is lost in
+ * rounding by the full rate, in either direction. */
+#define EVALUATE_TOLERANCE 1e-5
+#define GRADIENT_TOLERANCE 1e-5
+#define MUON_TOLERANCE     1e-3
+#define ADAM_TOLERANCE     1e-2
+
+enum { MAX_SUBJECTS = 16, GUARDS = 16, TRAIN_STEPS = 4 };
+static const float guard = -12345.678f;
+
+/* What is tested: a backend, or one instruction set of the cpu backend. */
+typedef struct subject {
+    const kd_backend *backend;
+    const kd_cpu_kernels *path; /* NULL: as backend->open chooses */
+} subject;
+
+/* All subjects that run here, the reference left out. */
+static int list_subjects(subject subjects[MAX_SUBJECTS])
+{
+    int n = 0;
+    for (const kd_backend *const *list = kd_backend_list(); *list != NULL; list++) {
+        if (*list != &kd_reference_backend && (*list)->available(NULL)) {
+            subjects[n++] = (subject){*list, NULL};
+        }
+    }
+    for (int i = 0; kd_cpu_path(i) != NULL; i++) {
+        if (kd_cpu_path_available(i)) subjects[n++] = (subject){&kd_cpu_backend, kd_cpu_path(i)};
+    }
+    return n;
+}
+
+static void *open_subject(const subject *s, const kd_net *net, const kd_backend_config *config)
+{
+    void *state = NULL;
+    const kdinr_status status = s->path == NULL ? s->backend->open(net, config, &state, NULL)
+                                                : kd_cpu_open(s->path, net, config, &state, NULL);
+    assert_int_equal(status, KDINR_OK);
+    assert_non_null(state);
+    return state;
+}
+
+/* n floats with GUARDS guard words on either side. */
+static float *guarded(size_t n)
+{
+    float *memory = malloc((n + 2 * GUARDS) * sizeof *memory);
+    assert_non_null(memory);
+    for (size_t i = 0; i < n + 2 * GUARDS; i++) {
+        memory[i] = guard;
+    }
+    return memory + GUARDS;
+}
+
+static void free_guarded(float *values, size_t n)
+{
+    for (size_t i = 0; i < GUARDS; i++) {
+        assert_true(values[-1 - (ptrdiff_t)i] == guard);
+        assert_true(values[n + i] == guard);
+    }
+    free(values - GUARDS);
+}
+
+static double root_mean_square(const float *a, const float *b, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double difference = (double)a[i] - (b == NULL ? 0 : (double)b[i]);
+        sum += difference * difference;
+    }
+    return sqrt(sum / (double)n);
+}
+
+/* A network with parameters, a batch, and what a subject made of them. */
+typedef struct experiment {
+    kd_net net;
+    size_t n;
+    float *params, *coords, *targets; /* without guards: sanitizers see reads past their ends */
+    double loss, train_loss;
+    float *values, *gradient, *trained; /* guarded */
+} experiment;
+
+static void make_inputs(experiment *e, const net_case *shape, size_t n)
+{
+    net_make(shape, &e->net);
+    e->n = n;
+    e->params = malloc(e->net.n_params * sizeof(float));
+    e->coords = malloc(n * (size_t)e->net.n_inputs * sizeof(float));
+    e->targets = malloc(n * (size_t)e->net.n_outputs * sizeof(float));
+    assert_true(e->params != NULL && e->coords != NULL && e->targets != NULL);
+    net_random_params(&e->net, 7 * n + e->net.n_params, e->params);
+    random_fill(n + 1, n * (size_t)e->net.n_inputs, e->coords);
+    random_fill(n + 2, n * (size_t)e->net.n_outputs, e->targets);
+}
+
+static void free_inputs(experiment *e)
+{
+    free(e->params);
+    free(e->coords);
+    free(e->targets);
+}
+
+static size_t value_count(const experiment *e)
+{
+    return e->n * (size_t)e->net.n_outputs;
+}
+
+static void train(const subject *s, void *state, const experiment *e, int n_steps, double *loss)
+{
+    const kd_step step = {.rate_adam = 1e-3, .rate_matrix = 2e-3};
+    for (int i = 0; i < n_steps; i++) {
+        assert_int_equal(
+            s->backend->train_step(state, e->coords, e->targets, e->n, &step, loss, NULL),
+            KDINR_OK);
+    }
+}
+
+/* Everything a subject can do, with n_threads threads; `trained` after n_steps steps. */
+static void run_subject(const subject *s, experiment *e, int n_threads, kdinr_optimizer optimizer,
+                        int n_steps)
+{
+    const kd_backend_config config = {
+        .n_threads = n_threads, .training = true, .optimizer = optimizer, .max_batch = e->n};
+    void *state = open_subject(s, &e->net, &config);
+    e->values = guarded(value_count(e));
+    e->gradient = guarded(e->net.n_params);
+    e->trained = guarded(e->net.n_params);
+    assert_int_equal(s->backend->set_params(state, e->params, NULL), KDINR_OK);
+    assert_int_equal(s->backend->evaluate(state, e->coords, e->n, e->values, NULL), KDINR_OK);
+    assert_int_equal(
+        s->backend->gradient(state, e->coords, e->targets, e->n, e->gradient, &e->loss, NULL),
+        KDINR_OK);
+    train(s, state, e, n_steps, &e->train_loss);
+    assert_int_equal(s->backend->get_params(state, e->trained, NULL), KDINR_OK);
+    s->backend->close(state);
+}
+
+static void free_outputs(experiment *e)
+{
+    free_guarded(e->values, value_count(e));
+    free_guarded(e->gradient, e->net.n_params);
+    free_guarded(e->trained, e->net.n_params);
+}
+
+static void assert_agrees(const experiment *expected, const experiment *found,
+                          double train_tolerance)
+{
+    const size_t n = expected->net.n_params, n_values = value_count(expected);
+    const double value = root_mean_square(expected->values, NULL, n_values);
+    const double gradient = root_mean_square(expected->gradient, NULL, n);
+    const double moved = root_mean_square(expected->trained, expected->params, n);
+    assert_true(root_mean_square(expected->values, found->values, n_values) <=
+                EVALUATE_TOLERANCE * value);
+    assert_true(fabs(expected->loss - found->loss) <= GRADIENT_TOLERANCE * expected->loss);
+    assert_true(root_mean_square(expected->gradient, found->gradient, n) <=
+                GRADIENT_TOLERANCE * gradient);
+    assert_true(root_mean_square(expected->trained, found->trained, n) <= train_tolerance * moved);
+    assert_true(fabs(expected->train_loss - found->train_loss) <=
+                train_tolerance * expected->train_loss);
+}
+
+static void assert_same_bits(const experiment *a, const experiment *b)
+{
+    assert_memory_equal(a->values, b->values, value_count(a) * sizeof(float));
+    assert_memory_equal(a->gradient, b->gradient, a->net.n_params * sizeof(float));
+    assert_memory_equal(a->trained, b->trained, a->net.n_params * sizeof(float));
+    assert_memory_equal(&a->loss, &b->loss, sizeof a->loss);
+    assert_memory_equal(&a->train_loss, &b->train_loss, sizeof a->train_loss);
+}
+
+static void compare_subjects(const net_case *shape, size_t n, kdinr_optimizer optimizer,
+                             int n_steps)
+{
+    const subject reference = {&kd_reference_backend, NULL};
+    subject subjects[MAX_SUBJECTS];
+    const int n_subjects = list_subjects(subjects);
+    const double train_tolerance =
+        optimizer == KDINR_OPTIMIZER_MUON ? MUON_TOLERANCE : ADAM_TOLERANCE;
+    experiment expected;
+    make_inputs(&expected, shape, n);
+    run_subject(&reference, &expected, 1, optimizer, n_steps);
+    for (int i = 0; i < n_subjects; i++) {
+        experiment found = expected;
+        run_subject(&subjects[i], &found, 2, optimizer, n_steps);
+        assert_agrees(&expected, &found, train_tolerance);
+        free_outputs(&found);
+    }
+    free_outputs(&expected);
+    free_inputs(&expected);
+}
+
+/* All widths, batch sizes and block kinds; the other properties take turns. */
+static void compare_all(kdinr_optimizer optimizer)
+{
+    static const int widths[] = {2, 5, 7, 9, 24, 32}, outputs[] = {1, 3, 9};
+    static const size_t batches[] = {1, 31, 33, 1000};
+    int turn = 0;
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+        for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
+            for (int block_layers = 2; block_layers <= 3; block_layers++, turn++) {
+                const net_case shape = {.width = widths[w],
+                                        .depth = turn % 4 < 2 ? 1 : 3,
+                                        .n_inputs = turn % 7 < 3 ? 3 : 4,
+                                        .n_outputs = outputs[turn % 3],
+                                        .block_layers = block_layers};
+                compare_subjects(&shape, batches[b], optimizer, TRAIN_STEPS);
+            }
+        }
+    }
+}
+
+static void muon_agrees_with_reference(void **unused)
+{
+    (void)unused;
+    compare_all(KDINR_OPTIMIZER_MUON);
+}
+
+static void adam_agrees_with_reference(void **unused)
+{
+    (void)unused;
+    compare_all(KDINR_OPTIMIZER_ADAM);
+}
+
+static void widest_network_agrees_with_reference(void **unused)
+{
+    (void)unused;
+    const net_case shape = {
+        .width = KD_NET_MAX_WIDTH, .depth = 1, .n_inputs = 4, .n_outputs = 1, .block_layers = 2};
+    compare_subjects(&shape, 3, KDINR_OPTIMIZER_ADAM, 1);
+}
+
+static double reference_loss(void *state, const experiment *e, const float *params)
+{
+    float *gradient = malloc(e->net.n_params * sizeof *gradient);
+    double loss = 0;
+    assert_non_null(gradient);
+    kd_reference_backend.set_params(state, params, NULL);
+    kd_reference_backend.gradient(state, e->coords, e->targets, e->n, gradient, &loss, NULL);
+    free(gradient);
+    return loss;
+}
+
+/* Central differences; the reference computes in doubles, so they are good to about 1e-6. */
+static void check_differences(const net_case *shape)
+{
+    const subject reference = {&kd_reference_backend, NULL};
+    const double tolerance = 1e-4;
+    experiment e;
+    make_inputs(&e, shape, 5);
+    run_subject(&reference, &e, 1, KDINR_OPTIMIZER_ADAM, 0);
+    const kd_backend_config config = {.n_threads = 1, .training = true, .max_batch = e.n};
+    void *state = open_subject(&reference, &e.net, &config);
+    const double typical = root_mean_square(e.gradient, NULL, e.net.n_params);
+    for (size_t i = 0; i < e.net.n_params; i++) {
+        const float kept = e.params[i];
+        const float above = kept + 1e-5f, below = kept - 1e-5f;
+        e.params[i] = above;
+        double difference = reference_loss(state, &e, e.params);
+        e.params[i] = below;
+        difference -= reference_loss(state, &e, e.params);
+        e.params[i] = kept;
+        difference /= (double)above - (double)below;
+        assert_true(fabs(difference - (double)e.gradient[i]) <=
+                    tolerance * (fabs(difference) + 0.1 * typical));
+    }
+    kd_reference_backend.close(state);
+    free_outputs(&e);
+    free_inputs(&e);
+}
+
+static void reference_gradient_equals_finite_differences(void **unused)
+{
+    (void)unused;
+    for (int block_layers = 2; block_layers <= 3; block_layers++) {
+        const net_case shape = {
+            .width = 3, .depth = 2, .n_inputs = 4, .n_outputs = 2, .block_layers = block_layers};
+        check_differences(&shape);
+    }
+}
+
+static void threads_do_not_change_bits(void **unused)
+{
+    (void)unused;
+    subject subjects[MAX_SUBJECTS];
+    const int n_subjects = list_subjects(subjects);
+    const net_case shape = {
+        .width = 9, .depth = 2, .n_inputs = 4, .n_outputs = 3, .block_layers = 3};
+    for (int i = 0; i < n_subjects; i++) {
+        experiment one;
+        make_inputs(&one, &shape, 1000);
+        run_subject(&subjects[i], &one, 1, KDINR_OPTIMIZER_MUON, TRAIN_STEPS);
+        for (int n_threads = 2; n_threads <= 3; n_threads++) {
+            experiment more = one;
+            run_subject(&subjects[i], &more, n_threads, KDINR_OPTIMIZER_MUON, TRAIN_STEPS);
+            assert_same_bits(&one, &more);
+            free_outputs(&more);
+        }
+        free_outputs(&one);
+        free_inputs(&one);
+    }
+}
+
+static void check_places(const subject *s, const experiment *e)
+{
+    const kd_backend_config config = {.n_threads = 2};
+    const size_t n_inputs = (size_t)e->net.n_inputs, n_outputs = (size_t)e->net.n_outputs;
+    void *state = open_subject(s, &e->net, &config);
+    float *all = guarded(e->n * n_outputs), *alone = guarded(n_outputs);
+    float *later = guarded((e->n - 5) * n_outputs);
+    s->backend->set_params(state, e->params, NULL);
+    assert_int_equal(s->backend->evaluate(state, e->coords, e->n, all, NULL), KDINR_OK);
+    for (size_t i = 0; i < e->n; i++) {
+        s->backend->evaluate(state, e->coords + i * n_inputs, 1, alone, NULL);
+        assert_memory_equal(alone, all + i * n_outputs, n_outputs * sizeof *all);
+    }
+    s->backend->evaluate(state, e->coords + 5 * n_inputs, e->n - 5, later, NULL);
+    assert_memory_equal(later, all + 5 * n_outputs, (e->n - 5) * n_outputs * sizeof *all);
+    s->backend->evaluate(state, e->coords, 0, alone, NULL);
+    free_guarded(all, e->n * n_outputs);
+    free_guarded(alone, n_outputs);
+    free_guarded(later, (e->n - 5) * n_outputs);
+    s->backend->close(state);
+}
+
+static void sample_has_same_bits_alone_and_in_any_place(void **unused)
+{
+    (void)unused;
+    subject subjects[MAX_SUBJECTS];
+    const int n_subjects = list_subjects(subjects);
+    for (int block_layers = 2; block_layers <= 3; block_layers++) {
+        const net_case shape = {
+            .width = 7, .depth = 2, .n_inputs = 4, .n_outputs = 3, .block_layers = block_layers};
+        experiment e;
+        make_inputs(&e, &shape, 1000);
+        for (int i = 0; i < n_subjects; i++) {
+            check_places(&subjects[i], &e);
+        }
+        free_inputs(&e);
+    }
+}
+
+/* Parameters come back as they went in, and setting them forgets the optimiser's past. */
+static void set_params_starts_afresh(void **unused)
+{
+    (void)unused;
+    subject subjects[MAX_SUBJECTS];
+    int n_subjects = list_subjects(subjects);
+    subjects[n_subjects++] = (subject){&kd_reference_backend, NULL};
+    const net_case shape = {
+        .width = 5, .depth = 1, .n_inputs = 3, .n_outputs = 1, .block_layers = 3};
+    experiment e;
+    make_inputs(&e, &shape, 40);
+    const size_t size = e.net.n_params * sizeof(float);
+    for (int i = 0; i < n_subjects; i++) {
+        const kd_backend_config config = {.n_threads = 1, .training = true, .max_batch = e.n};
+        const kd_backend *backend = subjects[i].backend;
+        void *state = open_subject(&subjects[i], &e.net, &config);
+        float *once = guarded(e.net.n_params), *again = guarded(e.net.n_params);
+        double loss = 0;
+        backend->set_params(state, e.params, NULL);
+        backend->get_params(state, once, NULL);
+        assert_memory_equal(once, e.params, size);
+        train(&subjects[i], state, &e, 3, &loss);
+        backend->get_params(state, once, NULL);
+        backend->set_params(state, e.params, NULL);
+        train(&subjects[i], state, &e, 3, &loss);
+        backend->get_params(state, again, NULL);
+        assert_memory_equal(once, again, size);
+        free_guarded(once, e.net.n_params);
+        free_guarded(again, e.net.n_params);
+        backend->close(state);
+    }
+    free_inputs(&e);
+}
+
+static void check_refusal(const subject *s, const experiment *e, bool training, size_t n)
+{
+    const kd_backend_config config = {.n_threads = 1, .training = training, .max_batch = e->n - 1};
+    const kd_step step = {1e-3, 1e-3};
+    kdinr_error error = {KDINR_OK, ""};
+    double loss = -1;
+    void *state = open_subject(s, &e->net, &config);
+    s->backend->set_params(state, e->params, NULL);
+    assert_int_equal(s->backend->train_step(state, e->coords, e->targets, n, &step, &loss, &error),
+                     KDINR_ERROR_ARGUMENT);
+    assert_true(loss == -1 && strlen(error.message) > 0);
+    s->backend->close(state);
+}
+
+static void batch_of_wrong_size_is_refused(void **unused)
+{
+    (void)unused;
+    subject subjects[MAX_SUBJECTS];
+    int n_subjects = list_subjects(subjects);
+    subjects[n_subjects++] = (subject){&kd_reference_backend, NULL};
+    const net_case shape = {
+        .width = 2, .depth = 1, .n_inputs = 3, .n_outputs = 1, .block_layers = 3};
+    experiment e;
+    make_inputs(&e, &shape, 10);
+    for (int i = 0; i < n_subjects; i++) {
+        check_refusal(&subjects[i], &e, true, 0);
+        check_refusal(&subjects[i], &e, true, 10);
+        check_refusal(&subjects[i], &e, false, 5);
+        subjects[i].backend->close(NULL);
+    }
+    free_inputs(&e);
+}
+
+static void backends_are_found_by_name(void **unused)
+{
+    (void)unused;
+    const kd_backend *found = NULL;
+    kdinr_error error = {KDINR_OK, ""};
+    assert_int_equal(kd_backend_find("reference", &found, &error), KDINR_OK);
+    assert_ptr_equal(found, &kd_reference_backend);
+    assert_int_equal(kd_backend_find("cpu", &found, &error), KDINR_OK);
+    assert_ptr_equal(found, &kd_cpu_backend);
+    assert_int_equal(kd_backend_find("auto", &found, &error), KDINR_OK);
+    assert_true(found->available(NULL));
+    assert_int_equal(kd_backend_find("abacus", &found, &error), KDINR_ERROR_ARGUMENT);
+    assert_non_null(strstr(error.message, "abacus"));
+    assert_non_null(strstr(error.message, "reference"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(backends_are_found_by_name),
+        cmocka_unit_test(reference_gradient_equals_finite_differences),
+        cmocka_unit_test(muon_agrees_with_reference),
+        cmocka_unit_test(adam_agrees_with_reference),
+        cmocka_unit_test(widest_network_agrees_with_reference),
+        cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(sample_has_same_bits_alone_and_in_any_place),
+        cmocka_unit_test(set_params_starts_afresh),
+        cmocka_unit_test(batch_of_wrong_size_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

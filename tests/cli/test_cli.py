@@ -1,0 +1,430 @@
+"""The command line, from outside: what it writes, says and returns. Python's standard library only.
+
+KDINR in the environment is the program; arguments are unittest's (a class, or Class.test)."""
+import array
+import json
+import math
+import os
+import resource
+import subprocess
+import tempfile
+import unittest
+
+KDINR = os.environ["KDINR"]
+FAST = ["--effort", "low", "--teacher-samples", "20000", "--student-samples", "40000"]
+BLOBS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../testing-data/volumes")
+BLOB_DIMS = (24, 20, 16)
+
+
+def wave(dims, t, components=1):
+    """A smooth field, x fastest, components together."""
+    def value(x, y, z, c):
+        return math.sin(0.2 * x + 0.3 * t + c) + 0.5 * math.cos(0.25 * y - 0.1 * z)
+    return [value(x, y, z, c) for z in range(dims[2]) for y in range(dims[1])
+            for x in range(dims[0]) for c in range(components)]
+
+
+def crop(values, dims, extent):
+    x0, x1, y0, y1, z0, z1 = extent
+    out = array.array("f")
+    for z in range(z0, z1 + 1):
+        for y in range(y0, y1 + 1):
+            row = (z * dims[1] + y) * dims[0]
+            out.extend(values[row + x0:row + x1 + 1])
+    return out
+
+
+class Case(unittest.TestCase):
+    """A fresh folder as working directory, and ways to run the program in it."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, name, values, code="f"):
+        with open(self.path(name), "wb") as file:
+            array.array(code, values).tofile(file)
+        return name
+
+    def read(self, name, code="f"):
+        values = array.array(code)
+        with open(self.path(name), "rb") as file:
+            values.frombytes(file.read())
+        return values
+
+    def bytes(self, name):
+        with open(self.path(name), "rb") as file:
+            return file.read()
+
+    def run_kdinr(self, *arguments, **keywords):
+        return subprocess.run([KDINR, *map(str, arguments)], cwd=self.folder, capture_output=True,
+                              text=True, timeout=300, **keywords)
+
+    def ok(self, *arguments):
+        result = self.run_kdinr(*arguments)
+        self.assertEqual(result.returncode, 0, "%s\n%s" % (arguments, result.stderr))
+        self.assertEqual(result.stderr, "")
+        return result.stdout
+
+    def fails(self, code, message, *arguments, **keywords):
+        """The exit code, a message that contains `message`, and no file left behind."""
+        before = self.snapshot()
+        result = self.run_kdinr(*arguments, **keywords)
+        self.assertEqual(result.returncode, code, result.stdout + result.stderr)
+        self.assertIn(message, result.stderr)
+        self.assertEqual(len(result.stderr.strip().splitlines()), 1, result.stderr)
+        self.assertEqual(self.snapshot(), before)
+
+    def snapshot(self):
+        return {name: self.bytes(name) for name in os.listdir(self.folder)}
+
+    def compress(self, output, dims, files, *flags, ratio=8):
+        return self.ok("compress", "-o", output, "--dims", "%d,%d,%d" % tuple(dims), "--ratio",
+                       ratio, *FAST, *flags, *files)
+
+    def info(self, name):
+        return json.loads(self.ok("info", name, "--json"))
+
+    def evaluate(self, name, files, *flags):
+        return json.loads(self.ok("eval", name, *files, "--json", *flags))
+
+    def blobs(self):
+        return [os.path.join(BLOBS, "blob_%04d.raw" % step) for step in range(4)]
+
+
+class RoundTrip(Case):
+    """compress, then everything that reads."""
+
+    def setUp(self):
+        super().setUp()
+        self.compress("a.kdm", BLOB_DIMS, self.blobs(), "--origin", "-1,2,3", "--spacing",
+                      "0.5,1,2", "--times", "0,1,2.5,7", "--name", "blob", ratio=15)
+
+    def test_info_says_what_was_given(self):
+        info = self.info("a.kdm")
+        self.assertEqual(info["dims"], list(BLOB_DIMS))
+        self.assertEqual(info["origin"], [-1, 2, 3])
+        self.assertEqual(info["spacing"], [0.5, 1, 2])
+        self.assertEqual(info["times"], [0, 1, 2.5, 7])
+        self.assertEqual(info["file_bytes"], os.path.getsize(self.path("a.kdm")))
+        self.assertEqual(info["data_bytes"], 4 * 4 * 24 * 20 * 16)
+        self.assertEqual(info["arrays"][0]["name"], "blob")
+        self.assertTrue(info["arrays"][0]["quality_exact"])
+        self.assertIn("blob", self.ok("info", "a.kdm"))
+
+    def test_file_has_the_ratio_asked_for(self):
+        self.assertAlmostEqual(self.info("a.kdm")["ratio"], 15, delta=15 * 0.03)
+
+    def test_eval_agrees_with_decode_and_with_the_file(self):
+        result = self.evaluate("a.kdm", self.blobs())
+        squares, peak, n = 0.0, [math.inf, -math.inf], 0
+        for step, path in enumerate(self.blobs()):
+            self.ok("decode", "a.kdm", "-o", "d.raw", "--step", step, "--quiet")
+            original, decoded = self.read(path), self.read("d.raw")
+            errors = [a - b for a, b in zip(original, decoded)]
+            self.assertAlmostEqual(max(map(abs, errors)), result["steps"][step]["max_error"], 6)
+            squares += sum(e * e for e in errors)
+            n += len(errors)
+            peak = [min(peak[0], min(original)), max(peak[1], max(original))]
+        psnr = -10 * math.log10(squares / n / (peak[1] - peak[0]) ** 2)
+        self.assertAlmostEqual(result["overall"]["psnr"], psnr, places=4)
+        self.assertAlmostEqual(self.info("a.kdm")["arrays"][0]["psnr_overall"], psnr, delta=0.02)
+        self.assertGreater(psnr, 18)
+        self.assertIn("PSNR", self.ok("eval", "a.kdm", *self.blobs()))
+
+    def test_sub_extent_is_the_crop_of_the_whole(self):
+        for dims in (BLOB_DIMS, (31, 20, 45)):
+            flags = ["a.kdm", "-o", "d.raw", "--time", "1.7", "--dims", "%d,%d,%d" % dims]
+            self.ok("decode", *flags)
+            whole = self.read("d.raw")
+            self.assertEqual(len(whole), dims[0] * dims[1] * dims[2])
+            for extent in ((0, dims[0] - 1, 3, 3, 0, 5), (5, 9, 0, 19, 7, 15), (2, 2, 2, 2, 2, 2)):
+                self.ok("decode", *flags, "--extent", ",".join(map(str, extent)))
+                self.assertEqual(self.bytes("d.raw"), crop(whole, dims, extent).tobytes())
+
+    def test_decode_does_not_depend_on_threads(self):
+        for threads in (1, 2):
+            self.ok("decode", "a.kdm", "-o", "%d.raw" % threads, "--threads", threads)
+        self.assertEqual(self.bytes("1.raw"), self.bytes("2.raw"))
+
+    def test_compress_does_not_depend_on_threads(self):
+        for threads in (1, 2):
+            self.compress("%d.kdm" % threads, BLOB_DIMS, self.blobs()[:2], "--threads", threads)
+        self.assertEqual(self.bytes("1.kdm"), self.bytes("2.kdm"))
+
+    def test_time_is_continuous_and_ends_with_the_series(self):
+        for name, time in (("first", 0), ("before", -5), ("between", 0.5)):
+            self.ok("decode", "a.kdm", "-o", name, "--time", time)
+        self.assertEqual(self.bytes("first"), self.bytes("before"))
+        self.assertNotEqual(self.bytes("first"), self.bytes("between"))
+
+    def test_output_may_be_a_device(self):
+        self.ok("decode", "a.kdm", "-o", "/dev/null")
+        self.assertFalse(os.path.isfile("/dev/null"))
+
+    def test_older_output_is_replaced(self):
+        self.write("d.raw", [1, 2, 3])
+        self.ok("decode", "a.kdm", "-o", "d.raw")
+        self.assertEqual(len(self.read("d.raw")), 24 * 20 * 16)
+
+
+class Shapes(Case):
+    """Series that are unusual but right."""
+
+    def check(self, dims, n_steps, components=1, code="f", scale=1.0, flags=(), ratio=6,
+              least_psnr=15):
+        files = []
+        for t in range(n_steps):
+            values = [scale * v for v in wave(dims, t, components)]
+            values = values if code in "fd" else [round(v) for v in values]
+            files.append(self.write("s%d.raw" % t, values, code))
+        shown = [d + 1 for d in dims] if "--cells" in flags else dims
+        self.compress("a.kdm", shown, files, *flags, ratio=ratio)
+        result = self.evaluate("a.kdm", files)
+        self.assertGreater(result["overall"]["psnr"], least_psnr)
+        self.ok("decode", "a.kdm", "-o", "own.raw", "--type", "own")
+        self.assertEqual(len(self.bytes("own.raw")), len(self.bytes(files[0])))
+        return files
+
+    def test_one_step(self):
+        self.check((20, 16, 12), 1)
+
+    def test_image(self):
+        self.check((64, 48, 1), 3)
+
+    def test_image_across_x(self):
+        self.check((1, 48, 64), 3)
+
+    def test_line(self):
+        self.check((1, 1, 600), 3, ratio=3, least_psnr=10)
+
+    def test_vectors(self):
+        self.check((16, 12, 10), 3, components=3, flags=["--components", "3"])
+
+    def test_cells(self):
+        self.check((16, 12, 10), 3, flags=["--cells"])
+
+    def test_float64(self):
+        self.check((16, 12, 10), 3, code="d", flags=["--type", "f64"])
+
+    def test_int16(self):
+        self.check((20, 16, 12), 3, code="h", scale=1000, flags=["--type", "i16"], ratio=4)
+
+    def test_bricks_and_windows(self):
+        self.check((24, 20, 16), 4, flags=["--bricks", "2,1,1", "--window", "2"], ratio=5)
+        array_info = self.info("a.kdm")["arrays"][0]
+        self.assertEqual((array_info["bricks"], array_info["windows"]), ([2, 1, 1], 2))
+
+    def test_constant_is_exact(self):
+        files = [self.write("s%d.raw" % t, [2.5] * 1000) for t in range(2)]
+        self.compress("a.kdm", (10, 10, 10), files)
+        self.assertEqual(self.evaluate("a.kdm", files)["overall"]["max_error"], 0)
+
+    def test_estimated_quality(self):
+        dims = (20, 16, 12)
+        files = [self.write("s%d.raw" % t, wave(dims, t)) for t in range(2)]
+        self.compress("a.kdm", dims, files, "--no-verify")
+        self.assertFalse(self.info("a.kdm")["arrays"][0]["quality_exact"])
+
+    def test_options_of_the_method(self):
+        dims = (20, 16, 12)
+        files = [self.write("s%d.raw" % t, wave(dims, t)) for t in range(2)]
+        for flags in (["--direct"], ["--weights", "float16"], ["--optimizer", "adam"],
+                      ["--bottleneck=no"], ["--sampling", "uniform"], ["--block-size", "8"],
+                      ["--omega", "10"], ["--warm-start", "no", "--batch", "256"]):
+            self.compress("a.kdm", dims, files, *flags, ratio=4)
+            self.evaluate("a.kdm", files)
+
+    def test_paper(self):
+        dims = (20, 16, 12)
+        files = [self.write("s%d.raw" % t, wave(dims, t)) for t in range(2)]
+        self.ok("compress", "-o", "a.kdm", "--preset", "paper", "--dims", "20,16,12", "--width", 2,
+                "--depth", 1, "--epochs", 4, *files)
+        self.assertIn("epochs=4", self.info("a.kdm")["provenance"])
+
+
+class Quality(Case):
+    """Missing samples come back exactly."""
+
+    def masked(self, missing):
+        dims = (24, 20, 16)
+        files = []
+        for t in range(3):
+            values = wave(dims, t)
+            for i in range(0, len(values), 7):
+                values[i] = missing
+            files.append(self.write("s%d.raw" % t, values))
+        return dims, files
+
+    def check(self, dims, files, *flags):
+        self.compress("a.kdm", dims, files, *flags, ratio=5)
+        result = self.evaluate("a.kdm", files)
+        self.assertTrue(self.info("a.kdm")["arrays"][0]["has_missing"])
+        self.assertEqual(result["missing_wrong"], 0)
+        self.assertGreater(result["overall"]["psnr"], 15)
+        self.assertLess(result["overall"]["max_error"], 10)
+        self.ok("decode", "a.kdm", "-o", "d.raw", "--step", 1)
+        return self.read("d.raw")
+
+    def test_nan(self):
+        dims, files = self.masked(math.nan)
+        decoded = self.check(dims, files)
+        self.assertTrue(all(math.isnan(v) == (i % 7 == 0) for i, v in enumerate(decoded)))
+
+    def test_fill_value(self):
+        dims, files = self.masked(-9999.0)
+        decoded = self.check(dims, files, "--fill", "-9999")
+        self.assertTrue(all((v == -9999) == (i % 7 == 0) for i, v in enumerate(decoded)))
+
+
+class Failures(Case):
+    """Exit code 1, one line that says what is wrong, nothing left behind."""
+
+    def setUp(self):
+        super().setUp()
+        self.dims = (16, 12, 10)
+        self.raw = self.write("s.raw", wave(self.dims, 0))
+        self.flags = ["compress", "-o", "a.kdm", "--dims", "16,12,10", "--ratio", "5", *FAST]
+
+    def make_kdm(self):
+        self.ok(*self.flags, self.raw)
+
+    def test_missing_files(self):
+        for command in (["info", "no.kdm"], ["decode", "no.kdm", "-o", "d.raw"],
+                        ["eval", "no.kdm", "s.raw"], [*self.flags, "no.raw"]):
+            self.fails(1, "No such file", *command)
+
+    def test_not_a_kdm(self):
+        for command in (["info", "s.raw"], ["decode", "s.raw", "-o", "d.raw"]):
+            self.fails(1, "s.raw", *command)
+
+    def test_truncated_kdm(self):
+        self.make_kdm()
+        whole = self.bytes("a.kdm")
+        for size in (0, 7, 20, len(whole) // 2, len(whole) - 1):
+            with open(self.path("cut.kdm"), "wb") as file:
+                file.write(whole[:size])
+            self.fails(1, "cut.kdm", "decode", "cut.kdm", "-o", "d.raw")
+
+    def test_newer_major_version(self):
+        self.make_kdm()
+        changed = bytearray(self.bytes("a.kdm"))
+        changed[8] = 2
+        with open(self.path("new.kdm"), "wb") as file:
+            file.write(changed)
+        self.fails(1, "version", "info", "new.kdm")
+
+    def test_changed_byte(self):
+        self.make_kdm()
+        whole = self.bytes("a.kdm")
+        for place in range(0, len(whole), max(1, len(whole) // 50)):
+            changed = bytearray(whole)
+            changed[place] ^= 0x10
+            with open(self.path("bad.kdm"), "wb") as file:
+                file.write(changed)
+            self.fails(1, "", "decode", "bad.kdm", "-o", "d.raw")
+
+    def test_wrong_raw_size(self):
+        self.fails(1, "7680 bytes found, 8448 expected", "compress", "-o", "a.kdm", "--dims",
+                   "16,12,11", "s.raw")
+        self.make_kdm()
+        self.write("short.raw", [0, 1])
+        self.fails(1, "8 bytes found, 7680 expected", "eval", "a.kdm", "short.raw")
+
+    def test_nothing_but_nan(self):
+        self.write("nan.raw", [math.nan] * (16 * 12 * 10))
+        self.fails(1, "values", *self.flags, "nan.raw")
+
+    def test_no_folder_to_write_into(self):
+        self.make_kdm()
+        self.flags[2] = "no/a.kdm"
+        self.fails(1, "no/a.kdm", *self.flags, self.raw)
+        self.fails(1, "no/d.raw", "decode", "a.kdm", "-o", "no/d.raw")
+
+    def test_folder_that_takes_no_files(self):
+        self.flags[2] = "/proc/a.kdm"
+        self.fails(1, "/proc/a.kdm", *self.flags, self.raw)
+
+    def test_full_disk(self):
+        self.make_kdm()
+        self.fails(1, "No space left", "decode", "a.kdm", "-o", "/dev/full")
+
+    def test_file_size_limit_leaves_the_older_file(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))
+        self.make_kdm()
+        self.fails(1, "too large", *self.flags, self.raw, preexec_fn=limit)
+        self.fails(1, "too large", "decode", "a.kdm", "-o", "d.raw", preexec_fn=limit)
+
+    def test_output_that_is_no_file(self):
+        os.mkdir(self.path("folder"))
+        self.flags[2] = "folder"
+        before = os.listdir(self.folder)
+        result = self.run_kdinr(*self.flags, self.raw)
+        self.assertEqual((result.returncode, os.listdir(self.folder)), (1, before), result.stderr)
+
+    def test_impossible_ratio(self):
+        self.flags[6] = "1000000"
+        result = self.run_kdinr(*self.flags, self.raw)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertFalse(os.path.exists(self.path("a.kdm")))
+
+
+class Usage(Case):
+    """Exit code 2 when the command line asks for what cannot be."""
+
+    def setUp(self):
+        super().setUp()
+        self.raw = self.write("s.raw", wave((16, 12, 10), 0))
+
+    def test_bad_flags(self):
+        for message, arguments in (
+                ("there is no command 'shrink'", ["shrink"]),
+                ("-o FILE", ["compress", "s.raw"]),
+                ("files given", ["compress", "-o", "a.kdm"]),
+                ("files given", ["info"]),
+                ("there is no flag --what", ["info", "--what"]),
+                ("--dims needs X,Y,Z, found '1,2'", ["compress", "--dims", "1,2"]),
+                ("--dims needs X,Y,Z, found '1,2,x'", ["compress", "--dims=1,2,x"]),
+                ("--dims X,Y,Z must", ["compress", "-o", "a.kdm", "s.raw"]),
+                ("--ratio needs R", ["compress", "--ratio"]),
+                ("--effort needs low|normal|high", ["compress", "--effort", "huge"]),
+                ("--seed needs", ["compress", "--seed", "-1"]),
+                ("--json takes no value", ["info", "--json=yes"]),
+                ("--times must give 1 numbers", ["compress", "-o", "a.kdm", "--dims", "16,12,10",
+                                                 "--times", "1,2", "s.raw"])):
+            self.fails(2, message, *arguments)
+
+    def test_options_out_of_range(self):
+        flags = ["compress", "-o", "a.kdm", "--dims", "16,12,10", "s.raw"]
+        for option in (["--ratio", "0.5"], ["--width", "1000"], ["--block-size", "3"],
+                       ["--backend", "abacus"], ["--components", "0"], ["--batch", "0"],
+                       ["--sampling-rate", "7"], ["--threads", "-1"]):
+            self.fails(2, "", *flags, *option)
+
+    def test_requests_out_of_range(self):
+        self.ok("compress", "-o", "a.kdm", "--dims", "16,12,10", "--ratio", "5", *FAST, "s.raw")
+        decode = ["decode", "a.kdm", "-o", "d.raw"]
+        self.fails(2, "--step is 1", *decode, "--step", "1")
+        self.fails(2, "there is no array 'wind'", *decode, "--array", "wind")
+        self.fails(2, "", *decode, "--extent", "0,16,0,11,0,9")
+        self.fails(2, "", *decode, "--extent", "5,4,0,11,0,9")
+        self.fails(2, "", *decode, "--dims", "16,0,10")
+        self.fails(2, "2 original files", "eval", "a.kdm", "s.raw", "s.raw")
+
+    def test_help(self):
+        self.assertIn("compress", self.ok("--help"))
+        for command in ("compress", "decode", "info", "eval"):
+            self.assertIn("kdinr " + command, self.ok(command, "--help"))
+        self.assertEqual(self.run_kdinr().returncode, 2)
+
+    def test_backends(self):
+        self.assertIn("reference", self.ok("info", "--backends"))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,230 @@
+/* Models for the tests of the container: one small, one that uses every feature of the format. */
+#ifndef KDM_SAMPLES_H
+#define KDM_SAMPLES_H
+
+#include "check.h"
+
+#include "entropy.h"
+#include "kdm.h"
+#include "rng.h"
+
+static inline void *sample_memory(size_t size)
+{
+    void *memory = calloc(size > 0 ? size : 1, 1);
+
+    assert_non_null(memory);
+    return memory;
+}
+
+static inline char *sample_text(const char *text)
+{
+    char *copy = sample_memory(strlen(text) + 1);
+
+    memcpy(copy, text, strlen(text));
+    return copy;
+}
+
+/* About normally distributed, deterministic. */
+static inline double sample_normal(uint64_t key, uint64_t i)
+{
+    double sum = -6.0;
+
+    for (uint64_t k = 0; k < 12; k++) {
+        sum += (double)kd_rng_unit(kd_rng_at(key, 12 * i + k));
+    }
+    return sum;
+}
+
+/* Give a network its shape and parameters. */
+static inline void sample_network(const kd_model_array *array, kd_network *network,
+                                  kd_network_kind kind, int width, int depth, uint64_t key)
+{
+    kd_net net;
+
+    network->kind = kind;
+    for (int c = 0; c < array->n_components; c++) {
+        network->range[c][0] = -1.5f - (float)c;
+        network->range[c][1] = kind == KD_NETWORK_CONSTANT ? -1.5f - (float)c : 2.25f;
+    }
+    if (kind == KD_NETWORK_CONSTANT) return;
+    network->width = width;
+    network->depth = depth;
+    kd_kdm_net(array, network, &net);
+    if (kind == KD_NETWORK_QUANTISED) {
+        network->codes = sample_memory(net.n_params * sizeof(int16_t));
+        for (int t = 0; t < 2 * net.n_layers; t++) {
+            network->steps[t] = (uint8_t)(60 + 3 * (t % 5));
+        }
+    } else {
+        network->params = sample_memory(net.n_params * sizeof(float));
+    }
+    for (size_t i = 0; i < net.n_params; i++) {
+        const double value = 30.0 * sample_normal(key, i);
+        if (network->codes != NULL) network->codes[i] = (int16_t)lrint(value);
+        if (network->params != NULL) network->params[i] = (float)(0.01 * value);
+        if (kind == KD_NETWORK_FLOAT16) {
+            network->params[i] = kd_kdm_round_float16(network->params[i]);
+        }
+    }
+}
+
+/* An array with defaults: float32 points, one brick, one window, no networks yet. */
+static inline void sample_array(kd_model_array *array, const char *name, int n_steps)
+{
+    array->name = sample_text(name);
+    array->n_components = 1;
+    array->range[0][0] = -1.5;
+    array->range[0][1] = 2.25;
+    array->bricks[0] = array->bricks[1] = array->bricks[2] = 1;
+    array->n_windows = 1;
+    array->window_starts = sample_memory(2 * sizeof(int));
+    array->window_starts[1] = n_steps;
+    array->block_layers = 3;
+    array->omega_first = 10.0f;
+    array->omega_hidden = 30.0f;
+    array->psnr = sample_memory((size_t)n_steps * sizeof(float));
+    array->max_error = sample_memory((size_t)n_steps * sizeof(float));
+    for (int k = 0; k < n_steps; k++) {
+        array->psnr[k] = (float)((4012 + 7 * k) / 100.0);
+        array->max_error[k] = 0.25f * (float)(k + 1);
+    }
+    array->mse = (double)1e-4f;
+}
+
+static inline void sample_grid(kd_model *model, int nx, int ny, int nz, int n_steps, int n_arrays)
+{
+    memset(model, 0, sizeof *model);
+    model->dims[0] = nx;
+    model->dims[1] = ny;
+    model->dims[2] = nz;
+    for (int i = 0; i < 3; i++) {
+        model->spacing[i] = 1.0;
+        model->direction[4 * i] = 1.0;
+    }
+    model->n_steps = n_steps;
+    model->times = sample_memory((size_t)n_steps * sizeof(double));
+    for (int k = 0; k < n_steps; k++) {
+        model->times[k] = k;
+    }
+    model->n_arrays = n_arrays;
+    model->arrays = sample_memory((size_t)n_arrays * sizeof(kd_model_array));
+    model->provenance = sample_text("kdinr test");
+}
+
+/* One array, one network of `kind` with m = 2, d = 1 (119 parameters). */
+static inline void sample_small(kd_model *model, kd_network_kind kind)
+{
+    sample_grid(model, 9, 8, 7, 3, 1);
+    sample_array(&model->arrays[0], "wind", 3);
+    model->arrays[0].networks = sample_memory(sizeof(kd_network));
+    sample_network(&model->arrays[0], &model->arrays[0].networks[0], kind, 2, 1, 1);
+}
+
+/* Add `n_masks` maps to an array; step k has map k % (n_masks + 1) - 1. */
+static inline void sample_masks(const kd_model *model, kd_model_array *array, int n_masks)
+{
+    kdinr_error error;
+    int samples[3];
+
+    kd_kdm_samples(model->dims, array->association, samples);
+    const size_t n = (size_t)samples[0] * (size_t)samples[1] * (size_t)samples[2];
+    uint8_t *classes = sample_memory(n);
+    array->n_masks = n_masks;
+    array->masks = sample_memory((size_t)n_masks * sizeof(kd_mask));
+    array->step_masks = sample_memory((size_t)model->n_steps * sizeof(int));
+    for (int i = 0; i < n_masks; i++) {
+        for (size_t s = 0; s < n; s++) {
+            classes[s] = (uint8_t)(s % (size_t)(7 + i) < 3 ? 1 + s % 4 : 0);
+        }
+        check_ok(kd_entropy_pack_mask(classes, samples, &array->masks[i].bytes,
+                                      &array->masks[i].size, &error),
+                 error);
+    }
+    for (int k = 0; k < model->n_steps; k++) {
+        array->step_masks[k] = k % (n_masks + 1) - 1;
+    }
+    free(classes);
+}
+
+/* Every flag, kind and form of the format at least once. */
+static inline void sample_rich(kd_model *model)
+{
+    const kd_network_kind kinds[4] = {KD_NETWORK_QUANTISED, KD_NETWORK_CONSTANT, KD_NETWORK_FLOAT16,
+                                      KD_NETWORK_FLOAT32};
+
+    sample_grid(model, 9, 8, 7, 5, 3);
+    for (int i = 0; i < 3; i++) {
+        model->first[i] = 10 * i - 10;
+        model->origin[i] = 0.1 * i - 3.0;
+        model->spacing[i] = 0.5 + i;
+    }
+    model->direction[0] = model->direction[4] = 0.0;
+    model->direction[1] = -1.0;
+    model->direction[3] = 1.0;
+    model->times[4] = 4.5;
+
+    kd_model_array *wind = &model->arrays[0]; /* two bricks, windows of 1 and 4 steps */
+    sample_array(wind, "wind \xC3\xA9\xE2\x82\xAC\xF0\x9F\x8C\x80", 5);
+    free(wind->window_starts);
+    wind->bricks[0] = 2;
+    wind->n_windows = 2;
+    wind->window_starts = sample_memory(3 * sizeof(int));
+    wind->window_starts[1] = 1;
+    wind->window_starts[2] = 5;
+    wind->has_fill = true;
+    wind->fill_value = 1e30;
+    wind->psnr[2] = INFINITY;
+    wind->max_error[2] = 0.0f;
+    wind->quality_exact = true;
+    wind->networks = sample_memory(4 * sizeof(kd_network));
+    for (int i = 0; i < 4; i++) {
+        sample_network(wind, &wind->networks[i], kinds[i], 2, 1 + i % 2, (uint64_t)i);
+    }
+    sample_masks(model, wind, 2);
+
+    kd_model_array *speed = &model->arrays[1]; /* cells, plain blocks, windows of 2 steps */
+    sample_array(speed, "s", 5);
+    free(speed->window_starts);
+    speed->association = KDINR_CELLS;
+    speed->type = KDINR_UINT16;
+    speed->n_components = 3;
+    speed->range[1][0] = 0.1;
+    speed->range[1][1] = 1e300;
+    speed->block_layers = 2;
+    speed->omega_hidden = 20.0f;
+    speed->n_windows = 3;
+    speed->window_starts = sample_memory(4 * sizeof(int));
+    for (int w = 0; w < 4; w++) {
+        speed->window_starts[w] = w < 3 ? 2 * w : 5;
+    }
+    speed->networks = sample_memory(3 * sizeof(kd_network));
+    for (int i = 0; i < 3; i++) {
+        sample_network(speed, &speed->networks[i], KD_NETWORK_QUANTISED, 2 + i, 1, 7u);
+    }
+    sample_masks(model, speed, 1);
+    for (int k = 0; k < 5; k++) {
+        speed->step_masks[k] = 0;
+    }
+
+    kd_model_array *flat = &model->arrays[2]; /* nothing to learn; a map for every step */
+    sample_array(flat, "flat", 5);
+    flat->type = KDINR_INT64;
+    flat->networks = sample_memory(sizeof(kd_network));
+    sample_network(flat, &flat->networks[0], KD_NETWORK_CONSTANT, 0, 0, 0);
+    sample_masks(model, flat, 5);
+    for (int k = 0; k < 5; k++) {
+        flat->step_masks[k] = k;
+    }
+}
+
+/* Write bytes to a file, replacing it. */
+static inline void sample_write(const char *path, const uint8_t *bytes, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+}
+
+#endif
