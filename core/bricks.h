@@ -1,7 +1,8 @@
 /* The domain as bricks and the steps as windows: which brick answers a point, with which weight and
  * in which local coordinates. One axis at a time; a brick is a product of three intervals.
  * Used when training (which samples a brick sees) and when decoding (which bricks a sample asks).
- * Positions are in stored-sample units: sample i sits at i. core/FORMAT.md states the same rules. */
+ * Positions are in stored-sample units: sample i sits at i. core/FORMAT.md states the same rules.
+ */
 #ifndef KD_BRICKS_H
 #define KD_BRICKS_H
 
@@ -11,10 +12,10 @@
 
 /** The interval of one axis that one brick answers for. */
 typedef struct kd_interval {
-    double low, high;      /* ends, overlap with the neighbours included, inside [0, n - 1] */
-    double left, right;    /* borders with the neighbours, where both weigh 1/2 */
+    double low, high;   /* ends, overlap with the neighbours included, inside [0, n - 1] */
+    double left, right; /* borders with the neighbours, where both weigh 1/2 */
     bool has_left, has_right;
-    double overlap;        /* half width of the blend around a border */
+    double overlap; /* half width of the blend around a border */
 } kd_interval;
 
 /** Interval of brick `j` of `n_bricks` along an axis with n_samples stored samples. */

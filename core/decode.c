@@ -190,7 +190,8 @@ static kdinr_status check_extent(const kdinr_decoder *decoder, const kdinr_reque
 {
     for (int axis = 0; axis < 3; axis++) {
         if (request->dims[axis] < 1 || request->dims[axis] > KD_KDM_MAX_DIM) {
-            return kd_fail(error, KDINR_ERROR_ARGUMENT, "%d points were asked for along %c, allowed are 1 to %d",
+            return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                           "%d points were asked for along %c, allowed are 1 to %d",
                            request->dims[axis], 'x' + axis, KD_KDM_MAX_DIM);
         }
     }
@@ -200,8 +201,8 @@ static kdinr_status check_extent(const kdinr_decoder *decoder, const kdinr_reque
 
         if (low < 0 || high < low || high >= samples[axis]) {
             return kd_fail(error, KDINR_ERROR_ARGUMENT,
-                           "extent %d..%d was asked for along %c, allowed is within 0..%d", low, high,
-                           'x' + axis, samples[axis] - 1);
+                           "extent %d..%d was asked for along %c, allowed is within 0..%d", low,
+                           high, 'x' + axis, samples[axis] - 1);
         }
     }
     return KDINR_OK;
@@ -220,18 +221,20 @@ static kdinr_status check_request(const kdinr_decoder *decoder, const kdinr_requ
     if (kdinr_type_size(request->type) == 0) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT, "%d is not a value type", (int)request->type);
     }
-    if (isnan(request->time)) return kd_fail(error, KDINR_ERROR_ARGUMENT, "the time is not a number");
+    if (isnan(request->time))
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "the time is not a number");
     KD_TRY(check_extent(decoder, request, samples, error));
-    double bytes = (double)kdinr_type_size(request->type) *
-                   decoder->info.arrays[request->array].n_components;
+    double bytes =
+        (double)kdinr_type_size(request->type) * decoder->info.arrays[request->array].n_components;
     for (int axis = 0; axis < 3; axis++) {
         bytes *= (double)request->extent[2 * axis + 1] - request->extent[2 * axis] + 1.0;
     }
     if (bytes > (double)limit) {
-        return kd_fail(error, KDINR_ERROR_MEMORY,
-                       "decoding this extent would take %.0f bytes, the limit is %.0f; ask for fewer "
-                       "points or a smaller extent, or raise memory_limit",
-                       bytes, (double)limit);
+        return kd_fail(
+            error, KDINR_ERROR_MEMORY,
+            "decoding this extent would take %.0f bytes, the limit is %.0f; ask for fewer "
+            "points or a smaller extent, or raise memory_limit",
+            bytes, (double)limit);
     }
     return KDINR_OK;
 }
@@ -264,10 +267,14 @@ static kdinr_status load_classes(kdinr_decoder *decoder, int a, double s, bool *
 static float missing_value(const kd_model_array *array, kd_missing class)
 {
     switch (class) {
-    case KD_MISSING_FILL: return (float)array->fill_value;
-    case KD_MISSING_PLUS_INF: return INFINITY;
-    case KD_MISSING_MINUS_INF: return -INFINITY;
-    default: return NAN;
+    case KD_MISSING_FILL:
+        return (float)array->fill_value;
+    case KD_MISSING_PLUS_INF:
+        return INFINITY;
+    case KD_MISSING_MINUS_INF:
+        return -INFINITY;
+    default:
+        return NAN;
     }
 }
 
@@ -282,8 +289,9 @@ static void nearest_stored(const kd_model *model, const kd_model_array *array, i
         const double p = kd_bricks_position(array->association, stored[axis], n_samples, i);
         const double rounded = floor(p + 0.5);
 
-        nearest[i - from] = rounded < 0.0 ? 0 : rounded > stored[axis] - 1 ? stored[axis] - 1
-                                                                           : (int)rounded;
+        nearest[i - from] = rounded < 0.0                ? 0
+                            : rounded > stored[axis] - 1 ? stored[axis] - 1
+                                                         : (int)rounded;
     }
 }
 

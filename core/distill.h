@@ -9,13 +9,13 @@
 typedef struct kd_lesson {
     int n_steps;
     int n_components;
-    const kd_teacher *const *teachers;   /* [n_steps] */
-    const uint8_t *const *classes;       /* [n_steps][n] kd_missing of the brick; NULL: none missing */
-    const float *const *values;          /* [n_steps][n][n_components] in the teacher's range: the data,
-                                            where a teacher has no network (option `direct`); or NULL */
+    const kd_teacher *const *teachers; /* [n_steps] */
+    const uint8_t *const *classes; /* [n_steps][n] kd_missing of the brick; NULL: none missing */
+    const float *const *values;    /* [n_steps][n][n_components] in the teacher's range: the data,
+                                      where a teacher has no network (option `direct`); or NULL */
     const kd_brick *brick;
     kd_blocks blocks;
-    const float *entropy, *present;      /* [blocks.n], summed over the window's steps */
+    const float *entropy, *present; /* [blocks.n], summed over the window's steps */
 } kd_lesson;
 
 /** What stage 2 leaves of a brick and window. */

@@ -10,8 +10,8 @@
 #include "status.h"
 #include "track.h"
 
-/* Bytes of a file besides networks and masks: header, section table, grid, provenance; then per array
- * and per array and step. */
+/* Bytes of a file besides networks and masks: header, section table, grid, provenance; then per
+ * array and per array and step. */
 enum { FILE_BYTES = 230, ARRAY_BYTES = 60, STEP_BYTES = 4 };
 
 /* Share of the students' own error that quantisation may add when a width, not a size, is given:
@@ -26,7 +26,7 @@ struct kdinr_encoder {
     kd_run run;
     kd_model model;
     int times_capacity;
-    kd_track *tracks; /* [model.n_arrays] */
+    kd_track *tracks;  /* [model.n_arrays] */
     kd_field **fields; /* [model.n_arrays] of the settled model */
     stage stage;
     bool verifying;
@@ -43,10 +43,9 @@ kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_encoder **en
     made->backend_name = strdup(options->backend);
     made->options.backend = made->backend_name;
     made->run.options = &made->options;
-    kdinr_status status =
-        made->backend_name == NULL
-            ? kd_fail_memory(error, strlen(options->backend), "backend name")
-            : kd_backend_find(made->backend_name, &made->run.backend, error);
+    kdinr_status status = made->backend_name == NULL
+                              ? kd_fail_memory(error, strlen(options->backend), "backend name")
+                              : kd_backend_find(made->backend_name, &made->run.backend, error);
     if (status != KDINR_OK) {
         kdinr_encoder_close(made);
         return status;
@@ -122,8 +121,8 @@ static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kd
     for (int a = 0; a < volume->n_arrays; a++) {
         all += array_bytes(volume, &volume->arrays[a]);
     }
-    const double fixed = (FILE_BYTES + ARRAY_BYTES * volume->n_arrays) / n_steps +
-                         STEP_BYTES * volume->n_arrays;
+    const double fixed =
+        (FILE_BYTES + ARRAY_BYTES * volume->n_arrays) / n_steps + STEP_BYTES * volume->n_arrays;
     const double step_bytes = all / encoder->options.ratio - fixed;
     for (int a = 0; a < volume->n_arrays; a++) {
         const kdinr_array *array = &volume->arrays[a];
@@ -150,15 +149,17 @@ static kdinr_status check_same(const kd_model *model, const kdinr_volume *volume
                                kdinr_error *error)
 {
     if (!same_grid(model, volume)) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT,
-                       "at time %g the grid has %d x %d x %d points and differs from the first step's "
-                       "%d x %d x %d in size or geometry; all steps must share one grid",
-                       time, volume->dims[0], volume->dims[1], volume->dims[2], model->dims[0],
-                       model->dims[1], model->dims[2]);
+        return kd_fail(
+            error, KDINR_ERROR_ARGUMENT,
+            "at time %g the grid has %d x %d x %d points and differs from the first step's "
+            "%d x %d x %d in size or geometry; all steps must share one grid",
+            time, volume->dims[0], volume->dims[1], volume->dims[2], model->dims[0], model->dims[1],
+            model->dims[2]);
     }
     if (volume->n_arrays != model->n_arrays) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT, "at time %g there are %d arrays, the first step had %d",
-                       time, volume->n_arrays, model->n_arrays);
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "at time %g there are %d arrays, the first step had %d", time,
+                       volume->n_arrays, model->n_arrays);
     }
     for (int a = 0; a < model->n_arrays; a++) {
         const kdinr_array *array = &volume->arrays[a];
@@ -167,11 +168,12 @@ static kdinr_status check_same(const kd_model *model, const kdinr_volume *volume
         if (strcmp(array->name, stored->name) != 0 || array->type != stored->type ||
             array->n_components != stored->n_components ||
             array->association != stored->association) {
-            return kd_fail(error, KDINR_ERROR_ARGUMENT,
-                           "at time %g array %d is \"%s\" (%s, %d components), the first step had \"%s\" "
-                           "(%s, %d components)",
-                           time, a, array->name, kdinr_type_name(array->type), array->n_components,
-                           stored->name, kdinr_type_name(stored->type), stored->n_components);
+            return kd_fail(
+                error, KDINR_ERROR_ARGUMENT,
+                "at time %g array %d is \"%s\" (%s, %d components), the first step had \"%s\" "
+                "(%s, %d components)",
+                time, a, array->name, kdinr_type_name(array->type), array->n_components,
+                stored->name, kdinr_type_name(stored->type), stored->n_components);
         }
     }
     return KDINR_OK;
@@ -181,14 +183,17 @@ static kdinr_status add_time(kdinr_encoder *encoder, double time, kdinr_error *e
 {
     kd_model *model = &encoder->model;
 
-    if (!isfinite(time)) return kd_fail(error, KDINR_ERROR_ARGUMENT, "the time of a step is not finite");
+    if (!isfinite(time))
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "the time of a step is not finite");
     if (model->n_steps > 0 && !(time > model->times[model->n_steps - 1])) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT,
-                       "a step at time %.17g was pushed after the one at %.17g; times must increase", time,
-                       model->times[model->n_steps - 1]);
+        return kd_fail(
+            error, KDINR_ERROR_ARGUMENT,
+            "a step at time %.17g was pushed after the one at %.17g; times must increase", time,
+            model->times[model->n_steps - 1]);
     }
     if (model->n_steps == KD_KDM_MAX_STEPS) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT, "a file holds at most %d steps", KD_KDM_MAX_STEPS);
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "a file holds at most %d steps",
+                       KD_KDM_MAX_STEPS);
     }
     if (model->n_steps == encoder->times_capacity) {
         const int capacity = 2 * encoder->times_capacity + 16;
@@ -320,8 +325,8 @@ static kdinr_status quantise(kdinr_encoder *encoder, const kd_quant_item *items,
 
         return kd_quant_apply(items, n_items, kd_quant_lambda_for(items, n_items, mse), error);
     }
-    return kd_quant_fit(&encoder->model, items, n_items, (uint64_t)(data_size / options->ratio), NULL,
-                        error);
+    return kd_quant_fit(&encoder->model, items, n_items, (uint64_t)(data_size / options->ratio),
+                        NULL, error);
 }
 
 /* Quantisation's expected error, added to the estimates that were made before it. */
@@ -355,7 +360,8 @@ static kdinr_status settle(kdinr_encoder *encoder, kdinr_error *error)
     kdinr_status status = KDINR_OK;
 
     if (encoder->model.n_steps == 0) {
-        return kd_fail(error, KDINR_ERROR_DATA, "no time step was pushed: there is nothing to write");
+        return kd_fail(error, KDINR_ERROR_DATA,
+                       "no time step was pushed: there is nothing to write");
     }
     for (int a = 0; a < encoder->model.n_arrays; a++) {
         kd_model_array *array = &encoder->model.arrays[a];
@@ -429,7 +435,8 @@ static kdinr_status verify(kdinr_encoder *encoder, const kdinr_volume *volume, d
         encoder->run.stage = "checking";
         encoder->run.work_done = encoder->run.work_total = encoder->run.reported = 0.0;
         for (int a = 0; a < encoder->model.n_arrays; a++) {
-            encoder->run.work_total += (double)encoder->tracks[a].n_samples * encoder->model.n_steps;
+            encoder->run.work_total +=
+                (double)encoder->tracks[a].n_samples * encoder->model.n_steps;
         }
     }
     for (int a = 0; a < encoder->model.n_arrays; a++) {
@@ -442,8 +449,9 @@ kdinr_status kdinr_encoder_verify(kdinr_encoder *encoder, const kdinr_volume *vo
                                   kdinr_error *error)
 {
     if (encoder->stage == STAGE_FAILED || encoder->stage == STAGE_FINISHED) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT,
-                       "verify after finish or after a failed call: this encoder can only be closed");
+        return kd_fail(
+            error, KDINR_ERROR_ARGUMENT,
+            "verify after finish or after a failed call: this encoder can only be closed");
     }
     const kdinr_status status = verify(encoder, volume, time, error);
     if (status != KDINR_OK) encoder->stage = STAGE_FAILED;
@@ -492,8 +500,9 @@ static kdinr_status finish(kdinr_encoder *encoder, const char *path, kdinr_error
 kdinr_status kdinr_encoder_finish(kdinr_encoder *encoder, const char *path, kdinr_error *error)
 {
     if (encoder->stage == STAGE_FAILED || encoder->stage == STAGE_FINISHED) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT,
-                       "finish after finish or after a failed call: this encoder can only be closed");
+        return kd_fail(
+            error, KDINR_ERROR_ARGUMENT,
+            "finish after finish or after a failed call: this encoder can only be closed");
     }
     const kdinr_status status = finish(encoder, path, error);
     encoder->stage = status == KDINR_OK ? STAGE_FINISHED : STAGE_FAILED;

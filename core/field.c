@@ -17,13 +17,13 @@ struct kd_field {
     const kd_model_array *array;
     const kd_backend *backend;
     int n_threads;
-    int stored[3];    /* samples of the array at the stored resolution */
+    int stored[3]; /* samples of the array at the stored resolution */
     size_t n_networks;
-    void **states;    /* [n_networks] backend states, made when first asked */
-    float *coords;    /* [CHUNK_ROWS][4] */
-    float *outputs;   /* [CHUNK_ROWS][n_components] */
-    float *weights;   /* [CHUNK_ROWS] */
-    size_t *targets;  /* [CHUNK_ROWS] sample in the caller's array */
+    void **states;   /* [n_networks] backend states, made when first asked */
+    float *coords;   /* [CHUNK_ROWS][4] */
+    float *outputs;  /* [CHUNK_ROWS][n_components] */
+    float *weights;  /* [CHUNK_ROWS] */
+    size_t *targets; /* [CHUNK_ROWS] sample in the caller's array */
 };
 
 kdinr_status kd_field_create(const kd_model *model, int a, const kd_backend *backend, int n_threads,
@@ -97,9 +97,9 @@ done:
 
 /* The samples of one axis of the extent that one brick answers. */
 typedef struct span {
-    int first, n;   /* samples first..first+n-1, counted from the start of the extent */
-    float *local;   /* [n] coordinates */
-    float *weight;  /* [n] */
+    int first, n;  /* samples first..first+n-1, counted from the start of the extent */
+    float *local;  /* [n] coordinates */
+    float *weight; /* [n] */
 } span;
 
 static void span_fill(const kd_field *field, int axis, int j, int n_samples, int from, int to,
@@ -163,8 +163,9 @@ static kdinr_status read_brick(kd_field *field, const span spans[3], const int e
     for (int z = 0; z < spans[2].n; z++) {
         for (int y = 0; y < spans[1].n; y++) {
             const float weight = part->weight * spans[2].weight[z] * spans[1].weight[y];
-            const size_t row = ((size_t)(spans[2].first + z) * ny + (size_t)(spans[1].first + y)) * nx +
-                               (size_t)spans[0].first;
+            const size_t row =
+                ((size_t)(spans[2].first + z) * ny + (size_t)(spans[1].first + y)) * nx +
+                (size_t)spans[0].first;
 
             for (int x = 0; x < spans[0].n; x++) {
                 float *coords = field->coords + read->n * 4;
@@ -188,7 +189,8 @@ static kdinr_status read_window(kd_field *field, const int samples[3], const int
                                 kdinr_error *error)
 {
     const int *bricks = field->array->bricks;
-    size_t network = (size_t)part->window * (size_t)bricks[0] * (size_t)bricks[1] * (size_t)bricks[2];
+    size_t network =
+        (size_t)part->window * (size_t)bricks[0] * (size_t)bricks[1] * (size_t)bricks[2];
 
     for (int k = 0; k < bricks[2]; k++) {
         span_fill(field, 2, k, samples[2], extent[4], extent[5], &spans[2]);

@@ -36,7 +36,7 @@ typedef struct kd_network {
     int width, depth;                      /* m, d; 0 when constant */
     float range[KD_KDM_MAX_COMPONENTS][2]; /* values that outputs -1 and +1 stand for */
     uint8_t steps[KD_KDM_MAX_TENSORS];     /* QUANTISED: step codes, one a tensor */
-    int16_t *codes; /* QUANTISED: [n_params], within +-32767, owned */
+    int16_t *codes;                        /* QUANTISED: [n_params], within +-32767, owned */
     float *params; /* FLOAT16, FLOAT32: [n_params], owned (rounded if FLOAT16) */
 } kd_network;
 

@@ -34,8 +34,9 @@ kdinr_status kd_measure_keep(const kdinr_array *array, const int samples[3], con
             const uint64_t bits = kd_rng_at(key, (uint64_t)(row * 3 + axis));
             start[axis] = (int)kd_rng_below(bits, (uint32_t)places);
         }
-        const size_t from = ((size_t)start[2] * (size_t)samples[1] + (size_t)start[1]) *
-                                (size_t)samples[0] + (size_t)start[0];
+        const size_t from =
+            ((size_t)start[2] * (size_t)samples[1] + (size_t)start[1]) * (size_t)samples[0] +
+            (size_t)start[0];
         for (size_t i = 0; i < (size_t)kept->length; i++) {
             const size_t to = (size_t)row * (size_t)kept->length + i;
 
@@ -80,7 +81,8 @@ kdinr_status kd_measure_kept(kd_field *field, const int samples[3], int n_compon
     double n = 0.0;
     kdinr_status status = KDINR_OK;
 
-    if (values == NULL) return kd_fail_memory(error, length * nc * sizeof *values, "row of samples");
+    if (values == NULL)
+        return kd_fail_memory(error, length * nc * sizeof *values, "row of samples");
     memset(quality->squares, 0, sizeof quality->squares);
     quality->max_error = 0.0;
     quality->exact = false;
@@ -114,7 +116,8 @@ kdinr_status kd_measure_step(kd_field *field, const kdinr_array *array, const in
     const size_t nc = (size_t)array->n_components;
     const size_t row = (size_t)samples[0], n_rows = (size_t)samples[1] * (size_t)samples[2];
     const int n_y = SLAB_SAMPLES / samples[0] > samples[1] ? samples[1]
-                    : SLAB_SAMPLES / samples[0] > 0        ? SLAB_SAMPLES / samples[0] : 1;
+                    : SLAB_SAMPLES / samples[0] > 0        ? SLAB_SAMPLES / samples[0]
+                                                           : 1;
     float *values = malloc(row * (size_t)n_y * nc * sizeof *values);
     kdinr_status status = KDINR_OK;
 

@@ -1,6 +1,6 @@
-/* What compression did to the data: squared and maximum error of a step, exact (second pass over the
- * data) or estimated (from rows of samples kept when the step was pushed).
- * Before: field.c decodes. After: encode.c records PSNR and maximum error in the file. */
+/* What compression did to the data: squared and maximum error of a step, exact (second pass over
+ * the data) or estimated (from rows of samples kept when the step was pushed). Before: field.c
+ * decodes. After: encode.c records PSNR and maximum error in the file. */
 #ifndef KD_MEASURE_H
 #define KD_MEASURE_H
 
@@ -17,9 +17,9 @@ typedef struct kd_quality {
 /** Rows of samples kept of a step. */
 typedef struct kd_kept {
     int n_rows, length;
-    int (*starts)[3];  /* [n_rows] first sample of each row, owned */
-    double *values;    /* [n_rows][length][n_components], owned */
-    uint8_t *classes;  /* [n_rows][length], owned */
+    int (*starts)[3]; /* [n_rows] first sample of each row, owned */
+    double *values;   /* [n_rows][length][n_components], owned */
+    uint8_t *classes; /* [n_rows][length], owned */
 } kd_kept;
 
 /** Keep up to 64 rows of up to 64 samples along x.
@@ -31,7 +31,8 @@ kdinr_status kd_measure_keep(const kdinr_array *array, const int samples[3], con
 /** Compare kept rows with what the field says at step s. Sets all but n_present.
  *  errors  MEMORY, BACKEND */
 kdinr_status kd_measure_kept(kd_field *field, const int samples[3], int n_components,
-                             const kd_kept *kept, double s, kd_quality *quality, kdinr_error *error);
+                             const kd_kept *kept, double s, kd_quality *quality,
+                             kdinr_error *error);
 
 /** Compare a whole step, a slab at a time.
  *  errors  MEMORY, BACKEND, CANCELLED */

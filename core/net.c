@@ -92,8 +92,8 @@ void kd_net_initialise(const kd_net *net, float omega_hidden, uint64_t seed, uin
         const double n_in = layer->n_in;
         const double bound = l == 0 ? 1.0 / n_in : sqrt(6.0 / n_in) / (double)omega_hidden;
 
-        fill_uniform(params + layer->weights, (size_t)layer->n_in * (size_t)layer->n_out, bound, key,
-                     &counter);
+        fill_uniform(params + layer->weights, (size_t)layer->n_in * (size_t)layer->n_out, bound,
+                     key, &counter);
         fill_uniform(params + layer->biases, (size_t)layer->n_out, 1.0 / sqrt(n_in), key, &counter);
     }
 }

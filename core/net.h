@@ -27,9 +27,9 @@ void kd_net_layout(const kd_net_shape *shape, kd_net *net);
  *  shape->width is ignored. */
 int kd_net_width_for(const kd_net_shape *shape, double n_params);
 
-/** SIREN initialisation (Sitzmann et al., cited in sec. IV): first layer uniform in +-1/n_in, others
- *  in +-sqrt(6/n_in)/omega_hidden; biases uniform in +-1/sqrt(n_in).
- *  params  out [net->n_params] */
+/** SIREN initialisation (Sitzmann et al., cited in sec. IV): first layer uniform in +-1/n_in,
+ * others in +-sqrt(6/n_in)/omega_hidden; biases uniform in +-1/sqrt(n_in). params  out
+ * [net->n_params] */
 void kd_net_initialise(const kd_net *net, float omega_hidden, uint64_t seed, uint64_t stream,
                        float *params);
 

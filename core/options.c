@@ -1,5 +1,5 @@
-/* Defaults, ranges and the record of options. One table holds the name and range of every number, so
- * that checks, messages and provenance cannot disagree. */
+/* Defaults, ranges and the record of options. One table holds the name and range of every number,
+ * so that checks, messages and provenance cannot disagree. */
 #include "options.h"
 
 #include <math.h>
@@ -62,8 +62,14 @@ typedef struct number {
     double low, high;
 } number;
 
-#define INTEGER(field, zero, low, high) {#field, offsetof(kdinr_options, field), true, zero, low, high}
-#define REAL(field, zero, low, high) {#field, offsetof(kdinr_options, field), false, zero, low, high}
+#define INTEGER(field, zero, low, high)                                                            \
+    {                                                                                              \
+#field, offsetof(kdinr_options, field), true, zero, low, high                              \
+    }
+#define REAL(field, zero, low, high)                                                               \
+    {                                                                                              \
+#field, offsetof(kdinr_options, field), false, zero, low, high                             \
+    }
 
 static const number numbers[] = {
     REAL(ratio, false, 1, 1e6),
@@ -125,26 +131,30 @@ kdinr_status kd_options_check(const kdinr_options *options, kdinr_error *error)
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
                        "option block_size is %d, allowed are 2, 4, 8 and 16", options->block_size);
     }
-    const int given = (options->bricks[0] > 0) + (options->bricks[1] > 0) + (options->bricks[2] > 0);
+    const int given =
+        (options->bricks[0] > 0) + (options->bricks[1] > 0) + (options->bricks[2] > 0);
     if (given != 0 && given != 3) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT,
-                       "option bricks is %d,%d,%d: give all three counts, or 0,0,0 to let them be chosen",
-                       options->bricks[0], options->bricks[1], options->bricks[2]);
+        return kd_fail(
+            error, KDINR_ERROR_ARGUMENT,
+            "option bricks is %d,%d,%d: give all three counts, or 0,0,0 to let them be chosen",
+            options->bricks[0], options->bricks[1], options->bricks[2]);
     }
     if (options->backend == NULL) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT, "option backend is NULL, \"auto\" is the default");
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "option backend is NULL, \"auto\" is the default");
     }
     return KDINR_OK;
 }
 
 void kd_options_describe(const kdinr_options *options, char *text, size_t size)
 {
-    const kdinr_options base = options->preset == KDINR_PRESET_PAPER ? kdinr_options_paper()
-                                                                     : kdinr_options_default();
+    const kdinr_options base =
+        options->preset == KDINR_PRESET_PAPER ? kdinr_options_paper() : kdinr_options_default();
     int used = snprintf(text, size, "kdinr %s seed=%llu", KDINR_VERSION,
                         (unsigned long long)options->seed);
 
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && used >= 0 && (size_t)used < size; i++) {
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && used >= 0 && (size_t)used < size;
+         i++) {
         const number *n = &numbers[i];
 
         /* neither changes the result */
@@ -157,7 +167,8 @@ void kd_options_describe(const kdinr_options *options, char *text, size_t size)
             n->offset != offsetof(kdinr_options, preset)) {
             continue;
         }
-        if (n->offset == offsetof(kdinr_options, preset) && options->preset == KDINR_PRESET_DEFAULT) {
+        if (n->offset == offsetof(kdinr_options, preset) &&
+            options->preset == KDINR_PRESET_DEFAULT) {
             continue;
         }
         used += snprintf(text + used, size - (size_t)used, " %s=%g", n->name, get(options, n));

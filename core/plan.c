@@ -7,17 +7,17 @@
 
 #include "status.h"
 
-/* Students stay narrow (m up to about 32): beyond that more bricks or windows, so that the cost of a
- * sample does not grow with the data. Below about 10,000 parameters bricks lose quality. */
-#define MOST_PARAMS 40000.0
+/* Students stay narrow (m up to about 32): beyond that more bricks or windows, so that the cost of
+ * a sample does not grow with the data. Below about 10,000 parameters bricks lose quality. */
+#define MOST_PARAMS    40000.0
 #define BITS_PER_PARAM 8.4
-#define NETWORK_BYTES 44.0 /* shape, ranges and steps of one network in the file */
-#define STEP_WEIGHT 4      /* a step counts like this many samples when choosing what to split */
+#define NETWORK_BYTES  44.0 /* shape, ranges and steps of one network in the file */
+#define STEP_WEIGHT    4    /* a step counts like this many samples when choosing what to split */
 
 enum {
     DEFAULT_DEPTH = 3,
     UNKNOWN_STEPS = 16,
-    LEAST_BRICK = 16,  /* samples along an axis, when chosen by us */
+    LEAST_BRICK = 16, /* samples along an axis, when chosen by us */
     LEAST_WINDOW = 4,
     MOST_WINDOW = 64,
     PILOT_WIDTH = 16,
@@ -33,9 +33,12 @@ int kd_plan_steps(const kdinr_options *options)
 double kd_plan_bits(const kdinr_options *options)
 {
     switch (options->weights) {
-    case KDINR_WEIGHTS_FLOAT32: return 32.0;
-    case KDINR_WEIGHTS_FLOAT16: return 16.0;
-    default: return BITS_PER_PARAM;
+    case KDINR_WEIGHTS_FLOAT32:
+        return 32.0;
+    case KDINR_WEIGHTS_FLOAT16:
+        return 16.0;
+    default:
+        return BITS_PER_PARAM;
     }
 }
 
@@ -96,7 +99,8 @@ static void budget(const kdinr_options *options, const int samples[3], kd_plan *
 {
     const double bricks = (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2];
     const double n = (double)samples[0] * samples[1] * samples[2] / bricks;
-    const double window = plan->window < kd_plan_steps(options) ? plan->window : kd_plan_steps(options);
+    const double window =
+        plan->window < kd_plan_steps(options) ? plan->window : kd_plan_steps(options);
 
     if (options->epochs > 0) {
         const double edge = options->block_size;
@@ -123,13 +127,15 @@ static void budget(const kdinr_options *options, const int samples[3], kd_plan *
  * file's size hangs on the shape alone, so the depth is free to come close to the share. */
 static void choose_shape(const kdinr_options *options, double params, kd_net_shape *shape)
 {
-    const int wanted = options->depth > 0 ? options->depth
-                       : options->preset == KDINR_PRESET_PAPER ? 5 : DEFAULT_DEPTH;
+    const int wanted = options->depth > 0                      ? options->depth
+                       : options->preset == KDINR_PRESET_PAPER ? 5
+                                                               : DEFAULT_DEPTH;
     double best = INFINITY;
 
     shape->depth = wanted;
     shape->width = options->width > 0 ? options->width : kd_net_width_for(shape, params);
-    if (options->depth > 0 || options->width > 0 || options->weights == KDINR_WEIGHTS_QUANTISED) return;
+    if (options->depth > 0 || options->width > 0 || options->weights == KDINR_WEIGHTS_QUANTISED)
+        return;
     const kd_net_shape middle = *shape;
     for (int depth = wanted > 2 ? wanted - 2 : 1; depth <= wanted + 4; depth++) {
         kd_net_shape trial = middle;
@@ -144,39 +150,50 @@ static void choose_shape(const kdinr_options *options, double params, kd_net_sha
     }
 }
 
-kdinr_status kd_plan_make(const kdinr_options *options, const kdinr_array *array,
-                          const int samples[3], double step_bytes, kd_plan *plan,
-                          kdinr_error *error)
+/* The budget leaves too little for the smallest network: say which ratio would do. What the file
+ * spends besides networks is the difference between the data over the ratio and step_bytes. */
+static kdinr_status fail_ratio(const kdinr_options *options, const kd_plan_input *input,
+                               double least_bytes, kdinr_error *error)
 {
     const double n_steps = kd_plan_steps(options);
+    const double besides = input->data_bytes / options->ratio - input->step_bytes;
+    const double possible = input->data_bytes / (besides + least_bytes);
+
+    return kd_fail(
+        error, KDINR_ERROR_DATA,
+        "array \"%s\": a ratio of %g leaves %.0f bytes for its %.0f steps, less than its "
+        "smallest network; the largest possible ratio is about %.3g",
+        input->name, options->ratio, fmax(0.0, input->step_bytes * n_steps), n_steps,
+        fmax(1.0, possible));
+}
+
+kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *input, kd_plan *plan,
+                          kdinr_error *error)
+{
+    const double n_steps = kd_plan_steps(options), bits = kd_plan_bits(options);
     kd_net_shape student = {.n_inputs = 4,
-                            .n_outputs = array->n_components,
+                            .n_outputs = input->n_components,
+                            .width = 2,
+                            .depth = options->depth > 0 ? options->depth : 1,
                             .block_layers = options->bottleneck ? 3 : 2,
                             .omega_first = (float)options->omega_first,
                             .omega_hidden = (float)options->omega_hidden};
 
     memset(plan, 0, sizeof *plan);
-    if (options->bricks[0] > 0) KD_TRY(check_bricks(options->bricks, samples, error));
-    const double bits = kd_plan_bits(options);
-    student.width = options->width > 0 ? options->width : 2;
-    student.depth = options->depth > 0 ? options->depth : 1;
+    if (options->bricks[0] > 0) KD_TRY(check_bricks(options->bricks, input->samples, error));
+    split(options, input->samples,
+          options->width > 0 ? 0.0 : input->step_bytes * n_steps * 8.0 / bits, plan);
+    budget(options, input->samples, plan);
     const double least = (double)kd_net_count(&student);
-    split(options, samples, options->width > 0 ? 0.0 : step_bytes * n_steps * 8.0 / bits, plan);
-    budget(options, samples, plan);
     const double networks =
         (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2] / fmin(plan->window, n_steps);
-    plan->params_per_step = (step_bytes - NETWORK_BYTES * networks) * 8.0 / bits;
-    const double params = plan->params_per_step / networks;
-    if (options->width == 0 && params * bits < least * 4.0) {
-        const double possible = (least * 0.5 + NETWORK_BYTES) * networks / step_bytes;
-
-        return kd_fail(error, KDINR_ERROR_DATA,
-                       "array \"%s\": a ratio of %g leaves %.0f bytes for its %.0f steps, less than its "
-                       "smallest network; the largest possible ratio is about %.3g",
-                       array->name, options->ratio, fmax(0.0, step_bytes * n_steps), n_steps,
-                       step_bytes > 0.0 ? options->ratio / possible : 1.0);
+    plan->params_per_step = (input->step_bytes - NETWORK_BYTES * networks) * 8.0 / bits;
+    /* the smallest network is of use with half the bits and more */
+    const double least_bytes = (least * bits / 16.0 + NETWORK_BYTES) * networks;
+    if (options->width == 0 && !input->constant && input->step_bytes < least_bytes) {
+        return fail_ratio(options, input, least_bytes, error);
     }
-    choose_shape(options, params, &student);
+    choose_shape(options, plan->params_per_step / networks, &student);
     plan->teacher = student;
     plan->teacher.n_inputs = 3;
     return KDINR_OK;
@@ -216,9 +233,8 @@ static kdinr_status try_omega(kd_run *run, const kd_cut *cut, const kd_plan *pla
     trial.shape.omega_first = omega;
     if (trial.shape.width > PILOT_WIDTH) trial.shape.width = PILOT_WIDTH;
     trial.cold_samples = (double)PILOT_STEPS * PILOT_BATCH;
-    trial.schedule = (kd_schedule){.samples = trial.cold_samples,
-                                   .batch = PILOT_BATCH,
-                                   .rate = run->options->teacher_rate};
+    trial.schedule = (kd_schedule){
+        .samples = trial.cold_samples, .batch = PILOT_BATCH, .rate = run->options->teacher_rate};
     KD_TRY(kd_teacher_train(run, cut, &trial, &teacher, error));
     *loss = teacher.outcome.loss;
     kd_teacher_free(&teacher);

@@ -1,5 +1,6 @@
-/* From the one number the user gives, the ratio, to everything else: bricks, windows, widths, sample
- * budgets, first-layer frequency. Used by track.c at the first step and at the end of each window. */
+/* From the one number the user gives, the ratio, to everything else: bricks, windows, widths,
+ * sample budgets, first-layer frequency. Used by track.c at the first step and at the end of each
+ * window. */
 #ifndef KD_PLAN_H
 #define KD_PLAN_H
 
@@ -8,8 +9,8 @@
 /** How one array is compressed. */
 typedef struct kd_plan {
     int bricks[3];
-    int window;           /* steps per window; the last one may have fewer */
-    kd_net_shape teacher; /* 3 inputs; width and depth are the middle ones of the students */
+    int window;             /* steps per window; the last one may have fewer */
+    kd_net_shape teacher;   /* 3 inputs; width and depth are the middle ones of the students */
     double params_per_step; /* budget of all students of a window, divided by its steps */
     double teacher_samples; /* per teacher after a warm start */
     double cold_samples;    /* per teacher from random weights */
@@ -19,20 +20,27 @@ typedef struct kd_plan {
 /** Bits that one stored parameter is expected to take, when the ratio decides. */
 double kd_plan_bits(const kdinr_options *options);
 
+/** What planning looks at. */
+typedef struct kd_plan_input {
+    int samples[3]; /* of the array, per axis */
+    const char *name;
+    int n_components;
+    double data_bytes; /* of the array's samples in one step */
+    double step_bytes; /* bytes the file may spend on this array for one step */
+    bool constant;     /* the first step is: it may never need a network */
+} kd_plan_input;
+
 /** Plan one array.
- *  samples     of the array, per axis
- *  step_bytes  bytes the file may spend on this array for one step
- *  errors      ARGUMENT (bricks that would be thinner than two samples), DATA (the ratio leaves less
- *              than the smallest network; the message names the largest possible ratio) */
-kdinr_status kd_plan_make(const kdinr_options *options, const kdinr_array *array,
-                          const int samples[3], double step_bytes, kd_plan *plan,
+ *  errors  ARGUMENT (bricks that would be thinner than two samples), DATA (the ratio leaves less
+ *          than the smallest network; the message names the largest possible ratio) */
+kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *input, kd_plan *plan,
                           kdinr_error *error);
 
 /** Steps that are expected in all: options->n_steps, or 16 when not known. */
 int kd_plan_steps(const kdinr_options *options);
 
-/** Widths of a window's students: parameters go where errors are, so that the slope of error against
- *  parameters is equal. With error_i * n_i ~ weight_i / P_i that is P_i ~ sqrt(weight_i).
+/** Widths of a window's students: parameters go where errors are, so that the slope of error
+ * against parameters is equal. With error_i * n_i ~ weight_i / P_i that is P_i ~ sqrt(weight_i).
  *  n_steps  of the window
  *  weights  [n_bricks] squared error of the brick's teachers times samples, >= 0
  *  widths   out [n_bricks] */

@@ -82,7 +82,8 @@ kdinr_status kd_quant_measure(const kd_backend *backend, int n_threads, const kd
     p.outputs = malloc(n_values * sizeof *p.outputs);
     p.after = malloc(n_values * sizeof *p.after);
     if (p.moved == NULL || p.outputs == NULL || p.after == NULL) {
-        status = kd_fail_memory(error, (net->n_params + 2 * n_values) * sizeof(float), "sensitivity");
+        status =
+            kd_fail_memory(error, (net->n_params + 2 * n_values) * sizeof(float), "sensitivity");
         goto done;
     }
     KD_TRY_DONE(backend->open(net, &config, &p.state, error));
@@ -100,7 +101,8 @@ done:
     return status;
 }
 
-/* The coarsest step code that is not above the wanted step, and fine enough a range for the codes. */
+/* The coarsest step code that is not above the wanted step, and fine enough a range for the codes.
+ */
 static uint8_t step_code(double step, double largest)
 {
     int code = (int)ceil(-8.0 * log2(step));
@@ -124,7 +126,9 @@ static void quantise_tensor(const float *params, size_t n, double step, uint8_t 
     const double unit = kd_kdm_step(*code);
     for (size_t i = 0; i < n; i++) {
         const double rounded = nearbyint(params[i] / unit);
-        codes[i] = (int16_t)(rounded < -MAX_CODE ? -MAX_CODE : rounded > MAX_CODE ? MAX_CODE : rounded);
+        codes[i] = (int16_t)(rounded < -MAX_CODE  ? -MAX_CODE
+                             : rounded > MAX_CODE ? MAX_CODE
+                                                  : rounded);
     }
 }
 
@@ -213,10 +217,11 @@ kdinr_status kd_quant_fit(const kd_model *model, const kd_quant_item *items, siz
         KD_TRY(packed_size(model, items, n_items, at, &size, error));
     }
     if (size > (double)target) {
-        return kd_fail(error, KDINR_ERROR_DATA,
-                       "the file would have %.0f bytes even with the coarsest weights, asked were %llu; "
-                       "ask for a smaller ratio",
-                       size, (unsigned long long)target);
+        return kd_fail(
+            error, KDINR_ERROR_DATA,
+            "the file would have %.0f bytes even with the coarsest weights, asked were %llu; "
+            "ask for a smaller ratio",
+            size, (unsigned long long)target);
     }
     if (log2_lambda != NULL) *log2_lambda = at;
     return KDINR_OK;

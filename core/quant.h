@@ -1,6 +1,6 @@
 /* Parameters to integer codes. Before: distill.c leaves students in float32. After: kdm.c packs the
- * codes. Each tensor (weights or biases of a layer) has one step; the steps of the whole file follow
- * from one number so that the error is spread where a byte buys most.
+ * codes. Each tensor (weights or biases of a layer) has one step; the steps of the whole file
+ * follow from one number so that the error is spread where a byte buys most.
  *
  * A tensor of N weights with step q adds about N s q^2 / 12 to the mean squared error of the
  * outputs, s being its mean squared derivative (the sensitivity), and takes N (h - log2 q) bits.
@@ -12,9 +12,8 @@
 #include "kdm.h"
 #include "net.h"
 
-/** Mean squared derivative of the outputs with respect to the weights of each tensor, by changing all
- *  weights of a tensor by a random sign times a small amount.
- *  coords       in  [n][n_inputs]
+/** Mean squared derivative of the outputs with respect to the weights of each tensor, by changing
+ * all weights of a tensor by a random sign times a small amount. coords       in  [n][n_inputs]
  *  sensitivity  out [2 * n_layers], squared output per squared weight, averaged over samples and
  *                   outputs
  *  errors  MEMORY, BACKEND */

@@ -1,5 +1,5 @@
-/* Counter-based random numbers: the n-th number of a stream is a pure function of (seed, stream, n),
- * so that batches are the same for every backend, thread count and restart. */
+/* Counter-based random numbers: the n-th number of a stream is a pure function of (seed, stream,
+ * n), so that batches are the same for every backend, thread count and restart. */
 #ifndef KD_RNG_H
 #define KD_RNG_H
 

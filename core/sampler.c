@@ -51,7 +51,8 @@ static int gather_bins(const kd_blocks *blocks, size_t block, const float *value
     block_bounds(blocks, block, first, size);
     for (int z = first[2]; z < first[2] + size[2]; z++) {
         for (int y = first[1]; y < first[1] + size[1]; y++) {
-            const size_t row = ((size_t)z * (size_t)blocks->dims[1] + (size_t)y) * (size_t)blocks->dims[0];
+            const size_t row =
+                ((size_t)z * (size_t)blocks->dims[1] + (size_t)y) * (size_t)blocks->dims[0];
 
             for (int x = first[0]; x < first[0] + size[0]; x++) {
                 if (classes[row + (size_t)x] != KD_MISSING_NONE) continue;
@@ -181,7 +182,8 @@ kdinr_status kd_sampler_create(const kd_blocks *blocks, const float *entropy, co
         made->keep = malloc(n * sizeof *made->keep);
         made->alias = malloc(n * sizeof *made->alias);
     }
-    if (made == NULL || mass == NULL || stack == NULL || made->keep == NULL || made->alias == NULL) {
+    if (made == NULL || mass == NULL || stack == NULL || made->keep == NULL ||
+        made->alias == NULL) {
         kd_sampler_free(made);
         free(mass);
         free(stack);
@@ -214,7 +216,8 @@ bool kd_sampler_draw(const kd_sampler *sampler, uint64_t key, uint64_t counter,
             index[axis] = first[axis] + (int)kd_rng_below(part, (uint32_t)size[axis]);
         }
         const size_t at = ((size_t)index[2] * (size_t)blocks->dims[1] + (size_t)index[1]) *
-                              (size_t)blocks->dims[0] + (size_t)index[0];
+                              (size_t)blocks->dims[0] +
+                          (size_t)index[0];
         if (classes == NULL || classes[at] == KD_MISSING_NONE) return true;
     }
     return false;

@@ -8,8 +8,8 @@
 
 /** How the samples of one brick are grouped into blocks. */
 typedef struct kd_blocks {
-    int dims[3];  /* samples of the brick */
-    int edge;     /* samples along a block's edge; the last blocks may be smaller */
+    int dims[3]; /* samples of the brick */
+    int edge;    /* samples along a block's edge; the last blocks may be smaller */
     int counts[3];
     size_t n;
 } kd_blocks;
@@ -39,10 +39,9 @@ kdinr_status kd_sampler_create(const kd_blocks *blocks, const float *entropy, co
                                kdinr_sampling kind, double epsilon, kd_sampler **sampler,
                                kdinr_error *error);
 
-/** Draw sample number `counter` of a stream: its index in the brick. Samples with a class other than
- *  KD_MISSING_NONE are not drawn (up to 64 tries; a block with few present samples can fail, then
- *  the caller draws the next counter).
- *  returns false if no present sample was hit */
+/** Draw sample number `counter` of a stream: its index in the brick. Samples with a class other
+ * than KD_MISSING_NONE are not drawn (up to 64 tries; a block with few present samples can fail,
+ * then the caller draws the next counter). returns false if no present sample was hit */
 bool kd_sampler_draw(const kd_sampler *sampler, uint64_t key, uint64_t counter,
                      const uint8_t *classes, int index[3]);
 

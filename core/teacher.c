@@ -15,7 +15,8 @@ static kdinr_status cut_allocate(kd_cut *cut, kdinr_error *error)
     cut->values = malloc(n_values * sizeof *cut->values);
     cut->entropy = calloc(cut->blocks.n, sizeof *cut->entropy);
     cut->present = calloc(cut->blocks.n, sizeof *cut->present);
-    if (cut->classes == NULL || cut->values == NULL || cut->entropy == NULL || cut->present == NULL) {
+    if (cut->classes == NULL || cut->values == NULL || cut->entropy == NULL ||
+        cut->present == NULL) {
         return kd_fail_memory(error, n_values * sizeof *cut->values, "brick of a time step");
     }
     return KDINR_OK;
@@ -37,8 +38,8 @@ kdinr_status kd_cut_make(const kdinr_array *array, const int samples[3], const u
     }
     kd_sampler_present(&cut->blocks, cut->classes, cut->present);
     if (cut->constant) return KDINR_OK;
-    kd_volume_normalise(array, samples, &brick->box, cut->classes,
-                        (const double(*)[2])cut->range, cut->values);
+    kd_volume_normalise(array, samples, &brick->box, cut->classes, (const double(*)[2])cut->range,
+                        cut->values);
     kd_sampler_entropy(&cut->blocks, cut->values, cut->classes, cut->n_components, cut->entropy);
     return KDINR_OK;
 }
@@ -139,8 +140,8 @@ kdinr_status kd_teacher_train(kd_run *run, const kd_cut *cut, const kd_teacher_p
                                   options->epsilon, &sampler, error));
     cut_source user = {cut, sampler, kd_rng_key(options->seed, ~plan->stream)};
     const kd_source source = {draw_from_cut, &user};
-    KD_TRY_DONE(kd_train(run, &teacher->net, &source, &schedule, teacher->params,
-                         &teacher->outcome, error));
+    KD_TRY_DONE(kd_train(run, &teacher->net, &source, &schedule, teacher->params, &teacher->outcome,
+                         error));
 
 done:
     kd_sampler_free(sampler);

@@ -13,14 +13,14 @@
 typedef struct kd_cut {
     const kd_brick *brick; /* not owned */
     int n_components;
-    uint8_t *classes;      /* [brick->n] kd_missing, owned */
+    uint8_t *classes; /* [brick->n] kd_missing, owned */
     size_t n_present;
     double range[KD_KDM_MAX_COMPONENTS][2]; /* of the present samples */
-    bool constant;         /* every component is, or nothing is present */
-    float *values;         /* [brick->n][n_components] in [-1,1], owned; not filled if constant */
+    bool constant;                          /* every component is, or nothing is present */
+    float *values; /* [brick->n][n_components] in [-1,1], owned; not filled if constant */
     kd_blocks blocks;
-    float *entropy;        /* [blocks.n], owned */
-    float *present;        /* [blocks.n], owned */
+    float *entropy; /* [blocks.n], owned */
+    float *present; /* [blocks.n], owned */
 } kd_cut;
 
 /** Cut a brick out of a step.
@@ -39,7 +39,7 @@ typedef struct kd_teacher {
     kd_net net;
     float *params; /* [net.n_params], owned; NULL: constant, or nothing present */
     double range[KD_KDM_MAX_COMPONENTS][2]; /* values that outputs -1 and +1 stand for */
-    bool present;  /* has the brick a present sample in this step? */
+    bool present;                           /* has the brick a present sample in this step? */
     kd_outcome outcome;
 } kd_teacher;
 
@@ -60,8 +60,8 @@ kdinr_status kd_teacher_train(kd_run *run, const kd_cut *cut, const kd_teacher_p
 /** Free what the teacher owns. */
 void kd_teacher_free(kd_teacher *teacher);
 
-/** Scale and offset that map an output meaning `from` to one meaning `to`: what was -1..1 over range
- *  `from` becomes -1..1 over range `to` (0, 0 where `to` is empty). */
+/** Scale and offset that map an output meaning `from` to one meaning `to`: what was -1..1 over
+ * range `from` becomes -1..1 over range `to` (0, 0 where `to` is empty). */
 void kd_teacher_remap(const double from[2], const double to[2], double *scale, double *offset);
 
 #endif

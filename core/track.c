@@ -52,11 +52,12 @@ static kdinr_status allocate(kd_track *track, kdinr_error *error)
     return KDINR_OK;
 }
 
-/* Bytes that the first step's missing-value map will take in the file. */
-static kdinr_status mask_size(const kd_track *track, const kdinr_array *array, double *bytes,
-                              kdinr_error *error)
+/* Bytes that the first step's missing-value map will take in the file, and whether the present
+ * samples are all the same. */
+static kdinr_status inspect(const kd_track *track, const kdinr_array *array, double *mask_bytes,
+                            bool *constant, kdinr_error *error)
 {
-    double range[KD_KDM_MAX_COMPONENTS][2];
+    double range[KD_KDM_MAX_COMPONENTS][2] = {{0.0}};
     uint8_t *classes = malloc(track->n_samples), *packed = NULL;
     size_t size = 0;
     kdinr_status status = KDINR_OK;
@@ -67,7 +68,11 @@ static kdinr_status mask_size(const kd_track *track, const kdinr_array *array, d
     }
     free(packed);
     free(classes);
-    *bytes = (double)size;
+    *mask_bytes = (double)size;
+    *constant = true;
+    for (int c = 0; c < array->n_components; c++) {
+        if (range[c][1] > range[c][0]) *constant = false;
+    }
     return status;
 }
 
@@ -75,6 +80,7 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
                             const kdinr_array *array, double step_bytes, kdinr_error *error)
 {
     double mask_bytes = 0.0;
+    bool constant = false;
 
     memset(track, 0, sizeof *track);
     track->model = model;
@@ -83,9 +89,16 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
     track->n_samples =
         (size_t)track->samples[0] * (size_t)track->samples[1] * (size_t)track->samples[2];
     track->block_edge = options->block_size;
-    KD_TRY(mask_size(track, array, &mask_bytes, error));
-    step_bytes -= mask_bytes / kd_plan_steps(options);
-    KD_TRY(kd_plan_make(options, array, track->samples, step_bytes, &track->plan, error));
+    KD_TRY(inspect(track, array, &mask_bytes, &constant, error));
+    const kd_plan_input input = {
+        .samples = {track->samples[0], track->samples[1], track->samples[2]},
+        .name = array->name,
+        .n_components = array->n_components,
+        .data_bytes =
+            (double)track->n_samples * array->n_components * (double)kdinr_type_size(array->type),
+        .step_bytes = step_bytes - mask_bytes / kd_plan_steps(options),
+        .constant = constant};
+    KD_TRY(kd_plan_make(options, &input, &track->plan, error));
     track->n_bricks = track->plan.bricks[0] * track->plan.bricks[1] * track->plan.bricks[2];
     memcpy(track_array(track)->bricks, track->plan.bricks, sizeof track->plan.bricks);
     track_array(track)->block_layers = track->plan.teacher.block_layers;
@@ -142,9 +155,10 @@ static kdinr_status classify_step(kd_track *track, const kdinr_array *array, dou
     }
     if (n_present == 0) {
         free(fresh);
-        return kd_fail(error, KDINR_ERROR_DATA,
-                       "array \"%s\" has no value at step %d: all %zu samples are NaN, infinite or fill",
-                       array->name, step, track->n_samples);
+        return kd_fail(
+            error, KDINR_ERROR_DATA,
+            "array \"%s\" has no value at step %d: all %zu samples are NaN, infinite or fill",
+            array->name, step, track->n_samples);
     }
     if (track->last_map != NULL &&
         memcmp(track->last_map->classes, fresh->classes, track->n_samples) == 0) {
@@ -222,8 +236,8 @@ static kdinr_status choose_omega(kd_track *track, kd_run *run, const kd_cut *cut
     return KDINR_OK;
 }
 
-static kdinr_status pilot(kd_track *track, kd_run *run, const kdinr_array *array,
-                          const kd_map *map, kdinr_error *error)
+static kdinr_status pilot(kd_track *track, kd_run *run, const kdinr_array *array, const kd_map *map,
+                          kdinr_error *error)
 {
     kd_cut *cuts = calloc((size_t)track->n_bricks, sizeof *cuts);
     kdinr_status status = KDINR_OK;
@@ -259,8 +273,7 @@ static kdinr_status train_teacher(kd_track *track, kd_run *run, const kd_cut *cu
 }
 
 /* Teacher of one brick; with `direct`, only its data. */
-static kdinr_status push_brick(kd_track *track, kd_run *run, kd_cut *cut, int b,
-                               kdinr_error *error)
+static kdinr_status push_brick(kd_track *track, kd_run *run, kd_cut *cut, int b, kdinr_error *error)
 {
     const size_t slot = (size_t)track->n_open * (size_t)track->n_bricks + (size_t)b;
     kd_teacher *teacher = &track->teachers[slot];
@@ -290,9 +303,10 @@ kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *arra
     KD_TRY(classify_step(track, array, range, &map, error));
     track->maps[track->n_open] = map;
     widen_series_range(track, range);
-    KD_TRY(kd_measure_keep(array, track->samples, map == NULL ? NULL : map->classes,
-                           kd_rng_key(run->options->seed, stream(track, 0, track->model->n_steps, 0)),
-                           &track->kept[track->n_open], error));
+    KD_TRY(
+        kd_measure_keep(array, track->samples, map == NULL ? NULL : map->classes,
+                        kd_rng_key(run->options->seed, stream(track, 0, track->model->n_steps, 0)),
+                        &track->kept[track->n_open], error));
     run->stage = "teachers";
     if (track->model->n_steps == 1) KD_TRY(pilot(track, run, array, map, error));
     for (int b = 0; b < track->n_bricks; b++) {
@@ -305,7 +319,8 @@ kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *arra
         KD_TRY(status);
     }
     track->n_open++;
-    return track->n_open == track->plan.window ? kd_track_close_window(track, run, error) : KDINR_OK;
+    return track->n_open == track->plan.window ? kd_track_close_window(track, run, error)
+                                               : KDINR_OK;
 }
 
 /* ---- stage 2 ---- */
@@ -376,8 +391,7 @@ static void free_maps(const kd_track *track, uint8_t **classes)
 }
 
 /* Student of brick b, into the model. */
-static kdinr_status distil_brick(kd_track *track, kd_run *run, int b, int width,
-                                 kdinr_error *error)
+static kdinr_status distil_brick(kd_track *track, kd_run *run, int b, int width, kdinr_error *error)
 {
     const size_t n_open = (size_t)track->n_open, n = (size_t)track->n_bricks;
     const size_t i = track->n_networks - n + (size_t)b;

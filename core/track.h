@@ -1,6 +1,6 @@
-/* One array on its way through both stages: keeps the teachers of the open window, closes the window
- * when its last step is in, and leaves students in the model.
- * Before: encode.c hands it one step at a time. After: quant.c takes the students' parameters. */
+/* One array on its way through both stages: keeps the teachers of the open window, closes the
+ * window when its last step is in, and leaves students in the model. Before: encode.c hands it one
+ * step at a time. After: quant.c takes the students' parameters. */
 #ifndef KD_TRACK_H
 #define KD_TRACK_H
 
@@ -24,8 +24,8 @@ typedef struct kd_track {
     kd_brick *bricks; /* [n_bricks], owned */
     kd_plan plan;
 
-    int window_first; /* step; the open window holds window_first..model->n_steps-1 */
-    int n_open;       /* steps in the open window */
+    int window_first;     /* step; the open window holds window_first..model->n_steps-1 */
+    int n_open;           /* steps in the open window */
     kd_teacher *teachers; /* [plan.window][n_bricks], owned */
     float **values;       /* [plan.window][n_bricks] the data itself (option `direct`), owned */
     kd_map **maps;        /* [plan.window], NULL where nothing is missing */
@@ -34,9 +34,9 @@ typedef struct kd_track {
     float **present;      /* likewise */
     kd_map *last_map;     /* of the latest step, to recognise a map that stays */
 
-    kd_quality *quality;       /* [n_steps], owned */
-    kd_student *students;      /* [n_networks] sensitivities; params belong to the model's networks */
-    double *network_samples;   /* [n_networks] samples (voxels times steps) it stands for */
+    kd_quality *quality;     /* [n_steps], owned */
+    kd_student *students;    /* [n_networks] sensitivities; params belong to the model's networks */
+    double *network_samples; /* [n_networks] samples (voxels times steps) it stands for */
     size_t n_networks;
 } kd_track;
 

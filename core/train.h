@@ -12,7 +12,7 @@ typedef struct kd_run {
     const kd_backend *backend;
     double work_total; /* planned samples, all stages */
     double work_done;
-    double reported;   /* fraction that the callback last saw */
+    double reported; /* fraction that the callback last saw */
     const char *stage;
 } kd_run;
 
@@ -32,10 +32,10 @@ typedef struct kd_source {
 
 /** How long and how fast. */
 typedef struct kd_schedule {
-    double samples;  /* to draw in all; at least one batch is drawn */
+    double samples; /* to draw in all; at least one batch is drawn */
     size_t batch;
-    double rate;     /* learning rate at the top of the schedule */
-    double work;     /* share of run->work_total that this training stands for */
+    double rate; /* learning rate at the top of the schedule */
+    double work; /* share of run->work_total that this training stands for */
 } kd_schedule;
 
 /** Learning rate as a fraction of the top at progress x in [0,1]. Cosine: 2 % warm-up, then to 1 %.
@@ -49,11 +49,10 @@ typedef struct kd_outcome {
     int restarts;    /* collapses that were caught */
 } kd_outcome;
 
-/** Train. A run that is not below nine tenths of the variance after a quarter of its steps, or whose
- *  loss is not finite, has collapsed: it starts over with half the rate, at most twice.
- *  params   in the initial values, out the trained ones, [net->n_params]
- *  outcome  may be NULL
- *  errors   TRAINING (not finite to the end), CANCELLED, MEMORY, BACKEND */
+/** Train. A run that is not below nine tenths of the variance after a quarter of its steps, or
+ * whose loss is not finite, has collapsed: it starts over with half the rate, at most twice. params
+ * in the initial values, out the trained ones, [net->n_params] outcome  may be NULL errors TRAINING
+ * (not finite to the end), CANCELLED, MEMORY, BACKEND */
 kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
                       const kd_schedule *schedule, float *params, kd_outcome *outcome,
                       kdinr_error *error);

@@ -15,33 +15,42 @@ size_t kdinr_type_size(kdinr_type type)
 
 const char *kdinr_type_name(kdinr_type type)
 {
-    static const char *const names[] = {"float32", "float64", "uint8", "int8", "uint16",
-                                        "int16", "uint32", "int32", "uint64", "int64"};
+    static const char *const names[] = {"float32", "float64", "uint8", "int8",   "uint16",
+                                        "int16",   "uint32",  "int32", "uint64", "int64"};
 
     return (unsigned)type < sizeof names / sizeof *names ? names[type] : "unknown";
 }
 
 kdinr_volume kdinr_volume_default(void)
 {
-    const kdinr_volume volume = {.dims = {1, 1, 1},
-                                 .spacing = {1, 1, 1},
-                                 .direction = {1, 0, 0, 0, 1, 0, 0, 0, 1}};
+    const kdinr_volume volume = {
+        .dims = {1, 1, 1}, .spacing = {1, 1, 1}, .direction = {1, 0, 0, 0, 1, 0, 0, 0, 1}};
     return volume;
 }
 
 double kd_volume_value(const void *values, kdinr_type type, size_t i)
 {
     switch (type) {
-    case KDINR_FLOAT32: return ((const float *)values)[i];
-    case KDINR_FLOAT64: return ((const double *)values)[i];
-    case KDINR_UINT8: return ((const uint8_t *)values)[i];
-    case KDINR_INT8: return ((const int8_t *)values)[i];
-    case KDINR_UINT16: return ((const uint16_t *)values)[i];
-    case KDINR_INT16: return ((const int16_t *)values)[i];
-    case KDINR_UINT32: return ((const uint32_t *)values)[i];
-    case KDINR_INT32: return ((const int32_t *)values)[i];
-    case KDINR_UINT64: return (double)((const uint64_t *)values)[i];
-    case KDINR_INT64: return (double)((const int64_t *)values)[i];
+    case KDINR_FLOAT32:
+        return ((const float *)values)[i];
+    case KDINR_FLOAT64:
+        return ((const double *)values)[i];
+    case KDINR_UINT8:
+        return ((const uint8_t *)values)[i];
+    case KDINR_INT8:
+        return ((const int8_t *)values)[i];
+    case KDINR_UINT16:
+        return ((const uint16_t *)values)[i];
+    case KDINR_INT16:
+        return ((const int16_t *)values)[i];
+    case KDINR_UINT32:
+        return ((const uint32_t *)values)[i];
+    case KDINR_INT32:
+        return ((const int32_t *)values)[i];
+    case KDINR_UINT64:
+        return (double)((const uint64_t *)values)[i];
+    case KDINR_INT64:
+        return (double)((const int64_t *)values)[i];
     }
     return 0.0;
 }
@@ -63,15 +72,31 @@ void kd_volume_store(void *values, kdinr_type type, size_t i, double value)
     }
     value = isnan(value) ? 0.0 : nearbyint(value);
     switch (type) {
-    case KDINR_UINT8: ((uint8_t *)values)[i] = (uint8_t)clamp(value, 0, UINT8_MAX); break;
-    case KDINR_INT8: ((int8_t *)values)[i] = (int8_t)clamp(value, INT8_MIN, INT8_MAX); break;
-    case KDINR_UINT16: ((uint16_t *)values)[i] = (uint16_t)clamp(value, 0, UINT16_MAX); break;
-    case KDINR_INT16: ((int16_t *)values)[i] = (int16_t)clamp(value, INT16_MIN, INT16_MAX); break;
-    case KDINR_UINT32: ((uint32_t *)values)[i] = (uint32_t)clamp(value, 0, UINT32_MAX); break;
-    case KDINR_INT32: ((int32_t *)values)[i] = (int32_t)clamp(value, INT32_MIN, INT32_MAX); break;
+    case KDINR_UINT8:
+        ((uint8_t *)values)[i] = (uint8_t)clamp(value, 0, UINT8_MAX);
+        break;
+    case KDINR_INT8:
+        ((int8_t *)values)[i] = (int8_t)clamp(value, INT8_MIN, INT8_MAX);
+        break;
+    case KDINR_UINT16:
+        ((uint16_t *)values)[i] = (uint16_t)clamp(value, 0, UINT16_MAX);
+        break;
+    case KDINR_INT16:
+        ((int16_t *)values)[i] = (int16_t)clamp(value, INT16_MIN, INT16_MAX);
+        break;
+    case KDINR_UINT32:
+        ((uint32_t *)values)[i] = (uint32_t)clamp(value, 0, UINT32_MAX);
+        break;
+    case KDINR_INT32:
+        ((int32_t *)values)[i] = (int32_t)clamp(value, INT32_MIN, INT32_MAX);
+        break;
     /* 2^64 and 2^63 do not fit; the largest doubles below them do. */
-    case KDINR_UINT64: ((uint64_t *)values)[i] = (uint64_t)clamp(value, 0, 0x1.fffffffffffffp63); break;
-    default: ((int64_t *)values)[i] = (int64_t)clamp(value, -0x1p63, 0x1.fffffffffffffp62); break;
+    case KDINR_UINT64:
+        ((uint64_t *)values)[i] = (uint64_t)clamp(value, 0, 0x1.fffffffffffffp63);
+        break;
+    default:
+        ((int64_t *)values)[i] = (int64_t)clamp(value, -0x1p63, 0x1.fffffffffffffp62);
+        break;
     }
 }
 
@@ -89,20 +114,23 @@ static kdinr_status check_array(const kdinr_volume *volume, int a, kdinr_error *
     const size_t length = array->name == NULL ? 0 : strlen(array->name);
 
     if (length < 1 || length > KD_KDM_MAX_NAME) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT, "array %d: its name has %zu bytes, allowed are 1 to %d",
-                       a, length, KD_KDM_MAX_NAME);
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "array %d: its name has %zu bytes, allowed are 1 to %d", a, length,
+                       KD_KDM_MAX_NAME);
     }
     if (kdinr_type_size(array->type) == 0) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT, "array \"%s\": %d is not a value type",
                        array->name, (int)array->type);
     }
     if (array->n_components < 1 || array->n_components > KD_KDM_MAX_COMPONENTS) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT, "array \"%s\": %d components, allowed are 1 to %d",
-                       array->name, array->n_components, KD_KDM_MAX_COMPONENTS);
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "array \"%s\": %d components, allowed are 1 to %d", array->name,
+                       array->n_components, KD_KDM_MAX_COMPONENTS);
     }
     if (array->association != KDINR_POINTS && array->association != KDINR_CELLS) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT, "array \"%s\": association %d is neither points nor cells",
-                       array->name, (int)array->association);
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "array \"%s\": association %d is neither points nor cells", array->name,
+                       (int)array->association);
     }
     if (array->values == NULL) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT, "array \"%s\" has no values", array->name);
@@ -110,7 +138,8 @@ static kdinr_status check_array(const kdinr_volume *volume, int a, kdinr_error *
     for (int b = 0; b < a; b++) {
         if (strcmp(volume->arrays[b].name, array->name) == 0 &&
             volume->arrays[b].association == array->association) {
-            return kd_fail(error, KDINR_ERROR_ARGUMENT, "two arrays are called \"%s\"", array->name);
+            return kd_fail(error, KDINR_ERROR_ARGUMENT, "two arrays are called \"%s\"",
+                           array->name);
         }
     }
     return KDINR_OK;
@@ -120,15 +149,17 @@ static kdinr_status check_grid(const kdinr_volume *volume, kdinr_error *error)
 {
     for (int axis = 0; axis < 3; axis++) {
         if (volume->dims[axis] < 1 || volume->dims[axis] > KD_KDM_MAX_DIM) {
-            return kd_fail(error, KDINR_ERROR_ARGUMENT, "the volume has %d points along %c, allowed are 1 to %d",
+            return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                           "the volume has %d points along %c, allowed are 1 to %d",
                            volume->dims[axis], 'x' + axis, KD_KDM_MAX_DIM);
         }
         if (!isfinite(volume->origin[axis]) || !isfinite(volume->spacing[axis]) ||
             !(volume->spacing[axis] > 0)) {
-            return kd_fail(error, KDINR_ERROR_ARGUMENT,
-                           "along %c the origin is %g and the spacing %g; both must be finite and the "
-                           "spacing positive",
-                           'x' + axis, volume->origin[axis], volume->spacing[axis]);
+            return kd_fail(
+                error, KDINR_ERROR_ARGUMENT,
+                "along %c the origin is %g and the spacing %g; both must be finite and the "
+                "spacing positive",
+                'x' + axis, volume->origin[axis], volume->spacing[axis]);
         }
     }
     for (int i = 0; i < 9; i++) {
@@ -200,7 +231,8 @@ size_t kd_volume_classify(const kdinr_array *array, size_t n_samples, uint8_t *c
 /* Index of the first sample of row (y, z) of a box. */
 static size_t row_start(const int samples[3], const kd_box *box, int y, int z)
 {
-    return ((size_t)z * (size_t)samples[1] + (size_t)y) * (size_t)samples[0] + (size_t)box->first[0];
+    return ((size_t)z * (size_t)samples[1] + (size_t)y) * (size_t)samples[0] +
+           (size_t)box->first[0];
 }
 
 size_t kd_volume_cut_classes(const uint8_t *classes, const int samples[3], const kd_box *box,
@@ -239,7 +271,8 @@ void kd_volume_cut_range(const kdinr_array *array, const int samples[3], const k
             for (size_t i = 0; i < length; i++, classes++) {
                 if (*classes != KD_MISSING_NONE) continue;
                 for (size_t c = 0; c < n; c++) {
-                    const double value = kd_volume_value(array->values, array->type, (start + i) * n + c);
+                    const double value =
+                        kd_volume_value(array->values, array->type, (start + i) * n + c);
 
                     if (first) range[c][0] = range[c][1] = value;
                     widen(range[c], value);
@@ -263,7 +296,8 @@ void kd_volume_normalise(const kdinr_array *array, const int samples[3], const k
             for (size_t i = 0; i < length; i++, classes++) {
                 for (size_t c = 0; c < n; c++) {
                     const double low = range[c][0], high = range[c][1];
-                    const double value = kd_volume_value(array->values, array->type, (start + i) * n + c);
+                    const double value =
+                        kd_volume_value(array->values, array->type, (start + i) * n + c);
                     const bool skip = *classes != KD_MISSING_NONE || !(high > low);
 
                     *dst++ = skip ? 0.0f : (float)((value - low) / (high - low) * 2.0 - 1.0);

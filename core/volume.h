@@ -1,6 +1,6 @@
-/* View of one time step: checks, value ranges, missing samples, and the mapping of values to [-1,1].
- * Before: the caller's arrays. After: bricks.c cuts, sampler.c draws. Sec. IV: "coordinates and
- * values are scaled to the range of [-1, 1]". */
+/* View of one time step: checks, value ranges, missing samples, and the mapping of values to
+ * [-1,1]. Before: the caller's arrays. After: bricks.c cuts, sampler.c draws. Sec. IV: "coordinates
+ * and values are scaled to the range of [-1, 1]". */
 #ifndef KD_VOLUME_H
 #define KD_VOLUME_H
 
@@ -11,8 +11,8 @@
 /** Value `i` of an array of `type`, as double. */
 double kd_volume_value(const void *values, kdinr_type type, size_t i);
 
-/** Store `value` as value `i`, rounded to nearest and clamped if the type is an integer; NaN becomes
- *  0 in an integer. */
+/** Store `value` as value `i`, rounded to nearest and clamped if the type is an integer; NaN
+ * becomes 0 in an integer. */
 void kd_volume_store(void *values, kdinr_type type, size_t i, double value);
 
 /** Are grid and arrays within the ranges of kdinr.h?

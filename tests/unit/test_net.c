@@ -107,7 +107,8 @@ static void answer(const kd_net *net, const float *params, const float *coords, 
 
 static void net_add_time_and_rescale_keep_the_answers(void **state)
 {
-    const kd_net_shape teacher_shape = shape_of(3, 2, 8, 2, 3), student_shape = shape_of(4, 2, 8, 2, 3);
+    const kd_net_shape teacher_shape = shape_of(3, 2, 8, 2, 3),
+                       student_shape = shape_of(4, 2, 8, 2, 3);
     const float coords[4] = {0.3f, -0.7f, 0.1f, 0.9f};
     const double scale[2] = {0.5, 2.0}, offset[2] = {0.25, -1.0};
     kd_net teacher, student;

@@ -65,7 +65,8 @@ static void sampler_follows_equation_2(void **state)
 
         count_blocks(sampler, NULL, fractions);
         for (int b = 0; b < 8; b++) {
-            check_near(fractions[b], ((double)entropy[b] / 10.0 + added) / (1.0 + 8.0 * added), 0.005);
+            check_near(fractions[b], ((double)entropy[b] / 10.0 + added) / (1.0 + 8.0 * added),
+                       0.005);
         }
         kd_sampler_free(sampler);
     }
@@ -96,7 +97,8 @@ static void sampler_never_draws_missing_samples(void **state)
     (void)state;
     for (int i = 0; i < N_SAMPLES; i++) {
         values[i] = (float)(i % 7) / 7.0f;
-        classes[i] = i % N < 5 ? KD_MISSING_NAN : KD_MISSING_NONE; /* the left half is all missing */
+        classes[i] =
+            i % N < 5 ? KD_MISSING_NAN : KD_MISSING_NONE; /* the left half is all missing */
     }
     kd_sampler_entropy(&blocks, values, classes, 1, entropy);
     kd_sampler_present(&blocks, classes, present);

@@ -7,7 +7,7 @@
 
 /* float32 against float64: relative to the largest entry of the gradient */
 #define GRADIENT_TOLERANCE 1e-4
-#define PARAM_TOLERANCE 2e-6
+#define PARAM_TOLERANCE    2e-6
 
 static void *open_instance(const kd_backend *backend, kdinr_optimizer optimizer)
 {
@@ -34,7 +34,8 @@ static double largest_gradient(void)
     return largest;
 }
 
-static void step_matches(const kd_backend *backend, kdinr_optimizer optimizer, const float *expected)
+static void step_matches(const kd_backend *backend, kdinr_optimizer optimizer,
+                         const float *expected)
 {
     const kd_step rates = {1e-3, 0.5e-3};
     void *instance = open_instance(backend, optimizer);
@@ -42,8 +43,9 @@ static void step_matches(const kd_backend *backend, kdinr_optimizer optimizer, c
     double loss;
     kdinr_error error;
 
-    check_ok(backend->train_step(instance, ref_coords, ref_targets, REF_BATCH, &rates, &loss, &error),
-             error);
+    check_ok(
+        backend->train_step(instance, ref_coords, ref_targets, REF_BATCH, &rates, &loss, &error),
+        error);
     check_near(loss, ref_loss, 1e-5 * ref_loss);
     check_ok(backend->get_params(instance, params, &error), error);
     for (int i = 0; i < REF_N; i++) {
@@ -66,7 +68,8 @@ static void step_agrees_with_numpy(void **state)
 
         if (!list[b]->available(NULL)) continue;
         void *instance = open_instance(list[b], KDINR_OPTIMIZER_ADAM);
-        check_ok(list[b]->gradient(instance, ref_coords, ref_targets, REF_BATCH, gradient, &loss, &error),
+        check_ok(list[b]->gradient(instance, ref_coords, ref_targets, REF_BATCH, gradient, &loss,
+                                   &error),
                  error);
         for (int i = 0; i < REF_N; i++) {
             check_near(gradient[i], ref_gradient[i], GRADIENT_TOLERANCE * largest_gradient());
