@@ -1,22 +1,19 @@
 /* Compressing a series: the public encoder functions as a table of contents.
  * push: volume.c checks, track.c trains teachers (stage 1) and, at the end of a window, the student
- * (stage 2). verify: measure.c compares. finish: quant.c fits the size asked for, kdm.c writes. */
+ * (stage 2, window.c). verify: settle.c gives the networks their final bits, measure.c compares.
+ * finish: kdm.c writes. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "options.h"
-#include "quant.h"
+#include "settle.h"
 #include "status.h"
-#include "track.h"
+#include "window.h"
 
 /* Bytes of a file besides networks and masks: header, section table, grid, provenance; then per
  * array and per array and step. */
 enum { FILE_BYTES = 230, ARRAY_BYTES = 60, STEP_BYTES = 4 };
-
-/* Share of the students' own error that quantisation may add when a width, not a size, is given:
- * 0.2 dB. */
-#define QUANTISATION_SHARE 0.047
 
 typedef enum stage { STAGE_PUSHING, STAGE_SETTLED, STAGE_FINISHED, STAGE_FAILED } stage;
 
@@ -239,126 +236,8 @@ kdinr_status kdinr_encoder_push(kdinr_encoder *encoder, const kdinr_volume *volu
 
 /* ---- settle: the networks get their final bits ---- */
 
-/* What one unit of this network's squared output error weighs: its share of the array's samples
- * times (half range / peak)^2, averaged over components. */
-static double network_weight(const kd_track *track, size_t i)
-{
-    const kd_model_array *array = &track->model->arrays[track->a];
-    const kd_network *network = &array->networks[i];
-    double sum = 0.0, all = 0.0;
-
-    for (size_t k = 0; k < track->n_networks; k++) {
-        all += track->network_samples[k];
-    }
-    for (int c = 0; c < array->n_components; c++) {
-        const double peak = array->range[c][1] - array->range[c][0];
-        const double half = 0.5 * ((double)network->range[c][1] - network->range[c][0]);
-
-        sum += peak > 0.0 ? half * half / (peak * peak) : 0.0;
-    }
-    return fmax(sum / array->n_components * track->network_samples[i] / all, 1e-30);
-}
-
-static kdinr_status list_items(kdinr_encoder *encoder, kd_quant_item **items, size_t *n_items,
-                               kdinr_error *error)
-{
-    size_t n = 0;
-
-    for (int a = 0; a < encoder->model.n_arrays; a++) {
-        n += encoder->tracks[a].n_networks;
-    }
-    kd_quant_item *list = malloc((n + 1) * sizeof *list);
-    if (list == NULL) return kd_fail_memory(error, n * sizeof *list, "networks");
-    n = 0;
-    for (int a = 0; a < encoder->model.n_arrays; a++) {
-        const kd_track *track = &encoder->tracks[a];
-        kd_model_array *array = &encoder->model.arrays[a];
-
-        for (size_t i = 0; i < track->n_networks; i++) {
-            if (array->networks[i].kind == KD_NETWORK_CONSTANT) continue;
-            list[n++] = (kd_quant_item){.array = array,
-                                        .network = &array->networks[i],
-                                        .params = array->networks[i].params,
-                                        .sensitivity = track->students[i].sensitivity,
-                                        .weight = network_weight(track, i)};
-        }
-    }
-    *items = list;
-    *n_items = n;
-    return KDINR_OK;
-}
-
-/* Sum over arrays of the mean over steps of squared error relative to the squared range. */
-static double relative_error(const kdinr_encoder *encoder)
-{
-    double sum = 0.0;
-
-    for (int a = 0; a < encoder->model.n_arrays; a++) {
-        const kd_model_array *array = &encoder->model.arrays[a];
-
-        for (int t = 0; t < encoder->model.n_steps; t++) {
-            sum += kd_measure_relative(&encoder->tracks[a].quality[t],
-                                       (const double(*)[2])array->range, array->n_components) /
-                   encoder->model.n_steps;
-        }
-    }
-    return sum;
-}
-
-static kdinr_status quantise(kdinr_encoder *encoder, const kd_quant_item *items, size_t n_items,
-                             kdinr_error *error)
-{
-    const kdinr_options *options = &encoder->options;
-    const double data_size = (double)kd_kdm_data_size(&encoder->model);
-
-    if (n_items == 0) return KDINR_OK;
-    if (options->weights != KDINR_WEIGHTS_QUANTISED) {
-        const bool half = options->weights == KDINR_WEIGHTS_FLOAT16;
-
-        for (size_t i = 0; i < n_items; i++) {
-            KD_TRY(kd_quant_keep(&items[i], half ? KD_NETWORK_FLOAT16 : KD_NETWORK_FLOAT32, error));
-        }
-        return KDINR_OK;
-    }
-    if (options->width > 0) {
-        const double mse = fmax(QUANTISATION_SHARE * relative_error(encoder), 1e-10);
-
-        return kd_quant_apply(items, n_items, kd_quant_lambda_for(items, n_items, mse), error);
-    }
-    return kd_quant_fit(&encoder->model, items, n_items, (uint64_t)(data_size / options->ratio),
-                        NULL, error);
-}
-
-/* Quantisation's expected error, added to the estimates that were made before it. */
-static void add_quantisation_error(kdinr_encoder *encoder, int a)
-{
-    const kd_track *track = &encoder->tracks[a];
-    const kd_model_array *array = &encoder->model.arrays[a];
-    double all = 0.0, added[KD_KDM_MAX_COMPONENTS] = {0};
-
-    for (size_t i = 0; i < track->n_networks; i++) {
-        const kd_network *network = &array->networks[i];
-        all += track->network_samples[i];
-        if (network->kind != KD_NETWORK_QUANTISED) continue;
-        const double mse = kd_quant_expected(array, network, track->students[i].sensitivity);
-        for (int c = 0; c < array->n_components; c++) {
-            const double half = 0.5 * ((double)network->range[c][1] - network->range[c][0]);
-            added[c] += track->network_samples[i] * mse * half * half;
-        }
-    }
-    for (int t = 0; t < encoder->model.n_steps; t++) {
-        for (int c = 0; c < array->n_components && all > 0.0; c++) {
-            track->quality[t].squares[c] += added[c] / all;
-        }
-    }
-}
-
 static kdinr_status settle(kdinr_encoder *encoder, kdinr_error *error)
 {
-    kd_quant_item *items = NULL;
-    size_t n_items = 0;
-    kdinr_status status = KDINR_OK;
-
     if (encoder->model.n_steps == 0) {
         return kd_fail(error, KDINR_ERROR_DATA,
                        "no time step was pushed: there is nothing to write");
@@ -367,23 +246,17 @@ static kdinr_status settle(kdinr_encoder *encoder, kdinr_error *error)
         kd_model_array *array = &encoder->model.arrays[a];
         const size_t n = (size_t)encoder->model.n_steps;
 
-        KD_TRY(kd_track_close_window(&encoder->tracks[a], &encoder->run, error));
+        KD_TRY(kd_window_close(&encoder->tracks[a], &encoder->run, error));
         array->psnr = calloc(n, sizeof *array->psnr);
         array->max_error = calloc(n, sizeof *array->max_error);
         if (array->psnr == NULL || array->max_error == NULL) {
             return kd_fail_memory(error, n * sizeof *array->psnr, "quality record");
         }
     }
-    KD_TRY_DONE(list_items(encoder, &items, &n_items, error));
-    KD_TRY_DONE(quantise(encoder, items, n_items, error));
-    for (int a = 0; a < encoder->model.n_arrays; a++) {
-        add_quantisation_error(encoder, a);
-    }
+    const kd_settle final = {&encoder->options, &encoder->model, encoder->tracks};
+    KD_TRY(kd_settle_networks(&final, error));
     encoder->stage = STAGE_SETTLED;
-
-done:
-    free(items);
-    return status;
+    return KDINR_OK;
 }
 
 /* ---- verify ---- */

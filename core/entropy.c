@@ -308,12 +308,6 @@ kdinr_status kd_entropy_unpack_codes(const uint8_t *packed, size_t packed_size,
 
 enum { MASK_LIMIT = 127, N_NEIGHBOURS = 9, N_CLASSES = 5 };
 
-/* Neighbours whose being missing makes the context: those before the sample in its own slice, and a
- * cross in the slice before. */
-static const int NEIGHBOURS[N_NEIGHBOURS][3] = {{-1, 0, 0}, {0, -1, 0},  {0, 0, -1},
-                                                {1, -1, 0}, {-1, -1, 0}, {1, 0, -1},
-                                                {0, 1, -1}, {-1, 0, -1}, {0, -1, -1}};
-
 /* A sample is whether it is missing and, if so, which of the four classes it has. */
 typedef struct mask_model {
     context missing[1 << N_NEIGHBOURS];
@@ -330,22 +324,40 @@ static void reset_mask_model(mask_model *model)
     model->before = 0;
 }
 
-/* Which neighbours of (x,y,z) are missing, as a number; outside the grid nothing is. */
-static unsigned missing_neighbours(const uint8_t *classes, const int dims[3], int x, int y, int z)
+/* The rows around row (y,z) that are coded before it, NULL outside the grid. */
+typedef struct mask_rows {
+    const uint8_t *own, *above;                          /* y and y - 1 of slice z */
+    const uint8_t *before, *before_above, *before_below; /* y, y - 1 and y + 1 of slice z - 1 */
+} mask_rows;
+
+static const uint8_t *row_at(const uint8_t *classes, const int dims[3], int y, int z)
 {
-    unsigned pattern = 0;
+    if (y < 0 || y >= dims[1] || z < 0) return NULL;
+    return classes + ((size_t)z * (size_t)dims[1] + (size_t)y) * (size_t)dims[0];
+}
 
-    for (int i = 0; i < N_NEIGHBOURS; i++) {
-        const int nx = x + NEIGHBOURS[i][0], ny = y + NEIGHBOURS[i][1], nz = z + NEIGHBOURS[i][2];
-        bool missing = false;
+static mask_rows rows_around(const uint8_t *classes, const int dims[3], int y, int z)
+{
+    const mask_rows rows = {row_at(classes, dims, y, z), row_at(classes, dims, y - 1, z),
+                            row_at(classes, dims, y, z - 1), row_at(classes, dims, y - 1, z - 1),
+                            row_at(classes, dims, y + 1, z - 1)};
+    return rows;
+}
 
-        if (nx >= 0 && nx < dims[0] && ny >= 0 && ny < dims[1] && nz >= 0) {
-            const size_t row = (size_t)nz * (size_t)dims[1] + (size_t)ny;
-            missing = classes[row * (size_t)dims[0] + (size_t)nx] != 0;
-        }
-        pattern = pattern << 1 | missing;
-    }
-    return pattern;
+static unsigned missing_at(const uint8_t *row, int x, int n)
+{
+    return row != NULL && x >= 0 && x < n && row[x] != 0;
+}
+
+/* Which neighbours of sample x of a row are missing, as a number: those before it in its own slice,
+ * and a cross in the slice before. Outside the grid nothing is missing. */
+static unsigned missing_neighbours(const mask_rows *rows, int x, int n)
+{
+    return missing_at(rows->own, x - 1, n) | missing_at(rows->above, x - 1, n) << 1 |
+           missing_at(rows->above, x, n) << 2 | missing_at(rows->above, x + 1, n) << 3 |
+           missing_at(rows->before, x - 1, n) << 4 | missing_at(rows->before, x, n) << 5 |
+           missing_at(rows->before, x + 1, n) << 6 | missing_at(rows->before_above, x, n) << 7 |
+           missing_at(rows->before_below, x, n) << 8;
 }
 
 static uint8_t code_class(range_coder *coder, mask_model *model, unsigned pattern, uint8_t class)
@@ -370,8 +382,9 @@ static void code_mask(range_coder *coder, const uint8_t *classes, const int dims
     reset_mask_model(&model);
     for (int z = 0; z < dims[2]; z++) {
         for (int y = 0; y < dims[1]; y++) {
+            const mask_rows rows = rows_around(classes, dims, y, z);
             for (int x = 0; x < dims[0]; x++, i++) {
-                const unsigned pattern = missing_neighbours(classes, dims, x, y, z);
+                const unsigned pattern = missing_neighbours(&rows, x, dims[0]);
                 const uint8_t class = unpacked == NULL ? classes[i] : 0;
                 const uint8_t coded = code_class(coder, &model, pattern, class);
 

@@ -157,7 +157,7 @@ static kdinr_status check_sizes(const kd_source *from, uint32_t n_sections, uint
 
 static kdinr_status read_head(kd_source *from, kdinr_error *error)
 {
-    uint8_t head[KD_HEADER_SIZE + KD_MAX_SECTIONS * KD_SECTION_SIZE];
+    uint8_t head[KD_HEADER_SIZE + KD_MAX_SECTIONS * KD_SECTION_SIZE] = {0};
     kd_reader fields = kd_reader_open(head, KD_HEADER_SIZE, "header");
 
     if (from->size < KD_HEADER_SIZE) {

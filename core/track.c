@@ -1,25 +1,14 @@
-/* One array through stage 1 and stage 2. */
+/* One array through stage 1: planning at the first step, missing values, teachers. Before:
+ * encode.c. After: window.c, when a window is full. */
 #include "track.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "entropy.h"
-#include "quant.h"
 #include "rng.h"
 #include "status.h"
-
-static kd_model_array *track_array(const kd_track *track)
-{
-    return &track->model->arrays[track->a];
-}
-
-/* A number that no other random stream of this encoder has. */
-static uint64_t stream(const kd_track *track, int stage, int window_or_step, int brick)
-{
-    return kd_rng_mix(((uint64_t)(track->a * 8 + stage) << 48) ^ ((uint64_t)window_or_step << 24) ^
-                      (uint64_t)brick);
-}
+#include "window.h"
 
 /* ---- start ---- */
 
@@ -100,9 +89,9 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
         .constant = constant};
     KD_TRY(kd_plan_make(options, &input, &track->plan, error));
     track->n_bricks = track->plan.bricks[0] * track->plan.bricks[1] * track->plan.bricks[2];
-    memcpy(track_array(track)->bricks, track->plan.bricks, sizeof track->plan.bricks);
-    track_array(track)->block_layers = track->plan.teacher.block_layers;
-    track_array(track)->omega_hidden = track->plan.teacher.omega_hidden;
+    memcpy(kd_track_array(track)->bricks, track->plan.bricks, sizeof track->plan.bricks);
+    kd_track_array(track)->block_layers = track->plan.teacher.block_layers;
+    kd_track_array(track)->omega_hidden = track->plan.teacher.omega_hidden;
     return allocate(track, error);
 }
 
@@ -124,7 +113,7 @@ static void map_release(kd_map *map)
 /* Append a map to the model's masks. */
 static kdinr_status add_mask(kd_track *track, const kd_map *map, kdinr_error *error)
 {
-    kd_model_array *array = track_array(track);
+    kd_model_array *array = kd_track_array(track);
     kd_mask *masks = realloc(array->masks, ((size_t)array->n_masks + 1) * sizeof *masks);
 
     if (masks == NULL) return kd_fail_memory(error, sizeof *masks, "missing-value maps");
@@ -139,7 +128,7 @@ static kdinr_status add_mask(kd_track *track, const kd_map *map, kdinr_error *er
 static kdinr_status classify_step(kd_track *track, const kdinr_array *array, double range[][2],
                                   kd_map **map, kdinr_error *error)
 {
-    kd_model_array *stored = track_array(track);
+    kd_model_array *stored = kd_track_array(track);
     const int step = track->model->n_steps - 1;
     kd_map *fresh = malloc(sizeof *fresh + track->n_samples);
 
@@ -186,7 +175,7 @@ static kdinr_status classify_step(kd_track *track, const kdinr_array *array, dou
 static kdinr_status grow_steps(kd_track *track, kdinr_error *error)
 {
     const size_t n = (size_t)track->model->n_steps;
-    kd_model_array *array = track_array(track);
+    kd_model_array *array = kd_track_array(track);
     kd_quality *quality = realloc(track->quality, n * sizeof *quality);
     if (quality != NULL) track->quality = quality;
     int *step_masks = realloc(array->step_masks, n * sizeof *step_masks);
@@ -201,7 +190,7 @@ static kdinr_status grow_steps(kd_track *track, kdinr_error *error)
 
 static void widen_series_range(kd_track *track, double range[][2])
 {
-    kd_model_array *array = track_array(track);
+    kd_model_array *array = kd_track_array(track);
 
     for (int c = 0; c < array->n_components; c++) {
         double *series = array->range[c];
@@ -232,7 +221,7 @@ static kdinr_status choose_omega(kd_track *track, kd_run *run, const kd_cut *cut
     if (run->options->omega_first == 0.0) {
         KD_TRY(kd_plan_pilot(run, &cuts[richest], &track->plan, error));
     }
-    track_array(track)->omega_first = track->plan.teacher.omega_first;
+    kd_track_array(track)->omega_first = track->plan.teacher.omega_first;
     return KDINR_OK;
 }
 
@@ -261,7 +250,7 @@ static kdinr_status train_teacher(kd_track *track, kd_run *run, const kd_cut *cu
                                   kd_teacher *teacher, kdinr_error *error)
 {
     kd_teacher_plan plan = {.shape = track->plan.teacher,
-                            .stream = stream(track, 1, track->model->n_steps - 1, b),
+                            .stream = kd_track_stream(track, 1, track->model->n_steps - 1, b),
                             .cold_samples = track->plan.cold_samples};
 
     plan.schedule = (kd_schedule){.samples = track->plan.teacher_samples,
@@ -303,10 +292,10 @@ kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *arra
     KD_TRY(classify_step(track, array, range, &map, error));
     track->maps[track->n_open] = map;
     widen_series_range(track, range);
-    KD_TRY(
-        kd_measure_keep(array, track->samples, map == NULL ? NULL : map->classes,
-                        kd_rng_key(run->options->seed, stream(track, 0, track->model->n_steps, 0)),
-                        &track->kept[track->n_open], error));
+    KD_TRY(kd_measure_keep(
+        array, track->samples, map == NULL ? NULL : map->classes,
+        kd_rng_key(run->options->seed, kd_track_stream(track, 0, track->model->n_steps, 0)),
+        &track->kept[track->n_open], error));
     run->stage = "teachers";
     if (track->model->n_steps == 1) KD_TRY(pilot(track, run, array, map, error));
     for (int b = 0; b < track->n_bricks; b++) {
@@ -319,154 +308,10 @@ kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *arra
         KD_TRY(status);
     }
     track->n_open++;
-    return track->n_open == track->plan.window ? kd_track_close_window(track, run, error)
-                                               : KDINR_OK;
+    return track->n_open == track->plan.window ? kd_window_close(track, run, error) : KDINR_OK;
 }
 
-/* ---- stage 2 ---- */
-
-/* What the teachers of a brick leave undone: where students need parameters. */
-static void brick_weights(const kd_track *track, double *weights)
-{
-    for (int b = 0; b < track->n_bricks; b++) {
-        weights[b] = 0.0;
-        for (int t = 0; t < track->n_open; t++) {
-            const kd_teacher *teacher = &track->teachers[t * track->n_bricks + b];
-
-            for (int c = 0; c < teacher->net.n_outputs; c++) {
-                const double half = 0.5 * (teacher->range[c][1] - teacher->range[c][0]);
-                weights[b] += teacher->outcome.loss * half * half * (double)track->bricks[b].n;
-            }
-        }
-    }
-}
-
-/* Room in the model for the networks of one more window. */
-static kdinr_status grow_windows(kd_track *track, kdinr_error *error)
-{
-    kd_model_array *array = track_array(track);
-    const size_t n = track->n_networks + (size_t)track->n_bricks;
-    kd_network *networks = realloc(array->networks, n * sizeof *networks);
-    if (networks != NULL) array->networks = networks;
-    kd_student *students = realloc(track->students, n * sizeof *students);
-    if (students != NULL) track->students = students;
-    double *counts = realloc(track->network_samples, n * sizeof *counts);
-    if (counts != NULL) track->network_samples = counts;
-    int *starts = realloc(array->window_starts, ((size_t)array->n_windows + 2) * sizeof *starts);
-    if (starts != NULL) array->window_starts = starts;
-
-    if (networks == NULL || students == NULL || counts == NULL || starts == NULL) {
-        return kd_fail_memory(error, n * sizeof *networks, "networks");
-    }
-    memset(networks + track->n_networks, 0, (size_t)track->n_bricks * sizeof *networks);
-    memset(students + track->n_networks, 0, (size_t)track->n_bricks * sizeof *students);
-    starts[array->n_windows++] = track->window_first;
-    starts[array->n_windows] = track->model->n_steps;
-    track->n_networks = n;
-    return KDINR_OK;
-}
-
-/* The brick's classes for each step of the window; steps that share a map share the cut. */
-static kdinr_status cut_maps(const kd_track *track, int b, uint8_t **classes, kdinr_error *error)
-{
-    for (int t = 0; t < track->n_open; t++) {
-        if (track->maps[t] == NULL) continue;
-        if (t > 0 && track->maps[t] == track->maps[t - 1]) {
-            classes[t] = classes[t - 1];
-            continue;
-        }
-        classes[t] = malloc(track->bricks[b].n);
-        if (classes[t] == NULL) return kd_fail_memory(error, track->bricks[b].n, "missing values");
-        (void)kd_volume_cut_classes(track->maps[t]->classes, track->samples, &track->bricks[b].box,
-                                    classes[t]);
-    }
-    return KDINR_OK;
-}
-
-static void free_maps(const kd_track *track, uint8_t **classes)
-{
-    for (int t = 0; t < track->n_open; t++) {
-        if (t == 0 || classes[t] != classes[t - 1]) free(classes[t]);
-    }
-}
-
-/* Student of brick b, into the model. */
-static kdinr_status distil_brick(kd_track *track, kd_run *run, int b, int width, kdinr_error *error)
-{
-    const size_t n_open = (size_t)track->n_open, n = (size_t)track->n_bricks;
-    const size_t i = track->n_networks - n + (size_t)b;
-    kd_network *network = &track_array(track)->networks[i];
-    kd_student *student = &track->students[i];
-    const kd_teacher **teachers = calloc(n_open, sizeof(kd_teacher *));
-    const float **values = calloc(n_open, sizeof(float *));
-    uint8_t **classes = calloc(n_open, sizeof *classes);
-    kd_student_plan plan = {.shape = track->plan.teacher,
-                            .stream = stream(track, 2, track_array(track)->n_windows, b)};
-    kd_lesson lesson = {.n_steps = track->n_open,
-                        .n_components = track_array(track)->n_components,
-                        .brick = &track->bricks[b],
-                        .entropy = track->entropy[b],
-                        .present = track->present[b]};
-    kdinr_status status = KDINR_OK;
-
-    if (teachers == NULL || values == NULL || classes == NULL) {
-        status = kd_fail_memory(error, n_open * sizeof *teachers, "window");
-        goto done;
-    }
-    for (size_t t = 0; t < n_open; t++) {
-        teachers[t] = &track->teachers[t * n + (size_t)b];
-        values[t] = track->values[t * n + (size_t)b];
-    }
-    KD_TRY_DONE(cut_maps(track, b, classes, error));
-    lesson.teachers = teachers;
-    lesson.values = run->options->direct ? values : NULL;
-    lesson.classes = (const uint8_t *const *)classes;
-    lesson.blocks = kd_sampler_blocks(track->bricks[b].dims, track->block_edge);
-    plan.shape.n_inputs = 4;
-    plan.shape.width = width;
-    plan.schedule = (kd_schedule){.samples = track->plan.student_samples,
-                                  .batch = (size_t)run->options->batch,
-                                  .rate = run->options->student_rate,
-                                  .work = track->plan.student_samples};
-    KD_TRY_DONE(kd_distill_train(run, &lesson, &plan, student, error));
-    memcpy(network->range, student->range, sizeof network->range);
-    network->kind = student->params == NULL ? KD_NETWORK_CONSTANT : KD_NETWORK_FLOAT32;
-    network->width = student->params == NULL ? 0 : width;
-    network->depth = student->params == NULL ? 0 : plan.shape.depth;
-    network->params = student->params; /* the model owns them now */
-    student->params = NULL;
-    track->network_samples[i] = (double)track->bricks[b].n * track->n_open;
-
-done:
-    if (classes != NULL) free_maps(track, classes);
-    free(teachers);
-    free(values);
-    free(classes);
-    return status;
-}
-
-/* Errors of the window's steps, from the kept rows: float32 students, before quantisation. */
-static kdinr_status estimate_quality(kd_track *track, kd_run *run, kdinr_error *error)
-{
-    kd_field *field = NULL;
-    kdinr_status status = KDINR_OK;
-
-    KD_TRY(kd_field_create(track->model, track->a, run->backend, run->options->n_threads, &field,
-                           error));
-    for (int t = 0; t < track->n_open; t++) {
-        const int step = track->window_first + t;
-
-        KD_TRY_DONE(kd_measure_kept(field, track->samples, track_array(track)->n_components,
-                                    &track->kept[t], step, &track->quality[step], error));
-    }
-
-done:
-    kd_field_free(field);
-    return status;
-}
-
-/* Free what belongs to the steps of the open window. */
-static void release_steps(kd_track *track)
+void kd_track_release_steps(kd_track *track)
 {
     const size_t n_slots = (size_t)track->plan.window * (size_t)track->n_bricks;
 
@@ -482,53 +327,12 @@ static void release_steps(kd_track *track)
     }
 }
 
-static void clear_window(kd_track *track)
-{
-    release_steps(track);
-    for (int b = 0; b < track->n_bricks; b++) {
-        const size_t n = kd_sampler_blocks(track->bricks[b].dims, track->block_edge).n;
-
-        memset(track->entropy[b], 0, n * sizeof **track->entropy);
-        memset(track->present[b], 0, n * sizeof **track->present);
-    }
-    track->window_first += track->n_open;
-    track->n_open = 0;
-}
-
-kdinr_status kd_track_close_window(kd_track *track, kd_run *run, kdinr_error *error)
-{
-    const size_t n = (size_t)track->n_bricks;
-    double *weights = malloc(n * sizeof *weights);
-    int *widths = malloc(n * sizeof *widths);
-    kdinr_status status = KDINR_OK;
-
-    if (track->n_open == 0) goto done;
-    if (weights == NULL || widths == NULL) {
-        status = kd_fail_memory(error, n * sizeof *weights, "window");
-        goto done;
-    }
-    run->stage = "student";
-    brick_weights(track, weights);
-    kd_plan_widths(run->options, &track->plan, track->n_open, track->n_bricks, weights, widths);
-    KD_TRY_DONE(grow_windows(track, error));
-    for (int b = 0; b < track->n_bricks; b++) {
-        KD_TRY_DONE(distil_brick(track, run, b, widths[b], error));
-    }
-    KD_TRY_DONE(estimate_quality(track, run, error));
-    clear_window(track);
-
-done:
-    free(weights);
-    free(widths);
-    return status;
-}
-
 void kd_track_free(kd_track *track)
 {
     if (track->teachers != NULL && track->values != NULL && track->maps != NULL &&
         track->kept != NULL && track->entropy != NULL && track->present != NULL &&
         track->bricks != NULL) {
-        release_steps(track);
+        kd_track_release_steps(track);
         for (int b = 0; b < track->n_bricks; b++) {
             free(track->entropy[b]);
             free(track->present[b]);

@@ -7,6 +7,7 @@
 #include "distill.h"
 #include "measure.h"
 #include "plan.h"
+#include "rng.h"
 
 /** A missing-value map shared by the steps that have it. */
 typedef struct kd_map {
@@ -55,9 +56,22 @@ double kd_track_work(const kd_track *track, int n_steps);
 kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *array,
                            kdinr_error *error);
 
-/** Stage 2 for the open window, if it has steps.
- *  errors  as kd_train */
-kdinr_status kd_track_close_window(kd_track *track, kd_run *run, kdinr_error *error);
+/** Free what belongs to the steps of the open window. */
+void kd_track_release_steps(kd_track *track);
+
+/** The array's part of the model. */
+static inline kd_model_array *kd_track_array(const kd_track *track)
+{
+    return &track->model->arrays[track->a];
+}
+
+/** A number that no other random stream of this encoder has. */
+static inline uint64_t kd_track_stream(const kd_track *track, int stage, int window_or_step,
+                                       int brick)
+{
+    return kd_rng_mix(((uint64_t)(track->a * 8 + stage) << 48) ^ ((uint64_t)window_or_step << 24) ^
+                      (uint64_t)brick);
+}
 
 /** Free what the track owns. */
 void kd_track_free(kd_track *track);

@@ -1,6 +1,8 @@
 /* A few threads that share the items of one job after another; see threads.h. */
 #if defined(__linux__)
+#if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* sched_getaffinity */
+#endif
 #else
 #define _POSIX_C_SOURCE 200809L
 #endif

@@ -53,7 +53,7 @@ static inline void sample_network(const kd_model_array *array, kd_network *netwo
     if (kind == KD_NETWORK_QUANTISED) {
         network->codes = sample_memory(net.n_params * sizeof(int16_t));
         for (int t = 0; t < 2 * net.n_layers; t++) {
-            network->steps[t] = (uint8_t)(60 + 3 * (t % 5));
+            network->steps[t] = (uint8_t)(92 + 3 * (t % 5));
         }
     } else {
         network->params = sample_memory(net.n_params * sizeof(float));
@@ -61,7 +61,7 @@ static inline void sample_network(const kd_model_array *array, kd_network *netwo
     for (size_t i = 0; i < net.n_params; i++) {
         const double value = 30.0 * sample_normal(key, i);
         if (network->codes != NULL) network->codes[i] = (int16_t)lrint(value);
-        if (network->params != NULL) network->params[i] = (float)(0.01 * value);
+        if (network->params != NULL) network->params[i] = (float)(0.0005 * value);
         if (kind == KD_NETWORK_FLOAT16) {
             network->params[i] = kd_kdm_round_float16(network->params[i]);
         }

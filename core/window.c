@@ -1,0 +1,190 @@
+/* One window of one array through stage 2: widths by what the teachers left undone, a student per
+ * brick, estimates of the quality, then a new window. */
+#include "window.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "status.h"
+
+/* What the teachers of a brick leave undone: where students need parameters. */
+static void brick_weights(const kd_track *track, double *weights)
+{
+    for (int b = 0; b < track->n_bricks; b++) {
+        weights[b] = 0.0;
+        for (int t = 0; t < track->n_open; t++) {
+            const kd_teacher *teacher = &track->teachers[t * track->n_bricks + b];
+
+            for (int c = 0; c < teacher->net.n_outputs; c++) {
+                const double half = 0.5 * (teacher->range[c][1] - teacher->range[c][0]);
+                weights[b] += teacher->outcome.loss * half * half * (double)track->bricks[b].n;
+            }
+        }
+    }
+}
+
+/* Room in the model for the networks of one more window. */
+static kdinr_status grow_windows(kd_track *track, kdinr_error *error)
+{
+    kd_model_array *array = kd_track_array(track);
+    const size_t n = track->n_networks + (size_t)track->n_bricks;
+    kd_network *networks = realloc(array->networks, n * sizeof *networks);
+    if (networks != NULL) array->networks = networks;
+    kd_student *students = realloc(track->students, n * sizeof *students);
+    if (students != NULL) track->students = students;
+    double *counts = realloc(track->network_samples, n * sizeof *counts);
+    if (counts != NULL) track->network_samples = counts;
+    int *starts = realloc(array->window_starts, ((size_t)array->n_windows + 2) * sizeof *starts);
+    if (starts != NULL) array->window_starts = starts;
+
+    if (networks == NULL || students == NULL || counts == NULL || starts == NULL) {
+        return kd_fail_memory(error, n * sizeof *networks, "networks");
+    }
+    memset(networks + track->n_networks, 0, (size_t)track->n_bricks * sizeof *networks);
+    memset(students + track->n_networks, 0, (size_t)track->n_bricks * sizeof *students);
+    starts[array->n_windows++] = track->window_first;
+    starts[array->n_windows] = track->model->n_steps;
+    track->n_networks = n;
+    return KDINR_OK;
+}
+
+/* The brick's classes for each step of the window; steps that share a map share the cut. */
+static kdinr_status cut_maps(const kd_track *track, int b, uint8_t **classes, kdinr_error *error)
+{
+    for (int t = 0; t < track->n_open; t++) {
+        if (track->maps[t] == NULL) continue;
+        if (t > 0 && track->maps[t] == track->maps[t - 1]) {
+            classes[t] = classes[t - 1];
+            continue;
+        }
+        classes[t] = malloc(track->bricks[b].n);
+        if (classes[t] == NULL) return kd_fail_memory(error, track->bricks[b].n, "missing values");
+        (void)kd_volume_cut_classes(track->maps[t]->classes, track->samples, &track->bricks[b].box,
+                                    classes[t]);
+    }
+    return KDINR_OK;
+}
+
+static void free_maps(const kd_track *track, uint8_t **classes)
+{
+    for (int t = 0; t < track->n_open; t++) {
+        if (t == 0 || classes[t] != classes[t - 1]) free(classes[t]);
+    }
+}
+
+/* Student of brick b, into the model. */
+static kdinr_status distil_brick(kd_track *track, kd_run *run, int b, int width, kdinr_error *error)
+{
+    const size_t n_open = (size_t)track->n_open, n = (size_t)track->n_bricks;
+    const size_t i = track->n_networks - n + (size_t)b;
+    kd_network *network = &kd_track_array(track)->networks[i];
+    kd_student *student = &track->students[i];
+    const kd_teacher **teachers = calloc(n_open, sizeof(kd_teacher *));
+    const float **values = calloc(n_open, sizeof(float *));
+    uint8_t **classes = calloc(n_open, sizeof *classes);
+    kd_student_plan plan = {.shape = track->plan.teacher,
+                            .stream =
+                                kd_track_stream(track, 2, kd_track_array(track)->n_windows, b)};
+    kd_lesson lesson = {.n_steps = track->n_open,
+                        .n_components = kd_track_array(track)->n_components,
+                        .brick = &track->bricks[b],
+                        .entropy = track->entropy[b],
+                        .present = track->present[b]};
+    kdinr_status status = KDINR_OK;
+
+    if (teachers == NULL || values == NULL || classes == NULL) {
+        status = kd_fail_memory(error, n_open * sizeof *teachers, "window");
+        goto done;
+    }
+    for (size_t t = 0; t < n_open; t++) {
+        teachers[t] = &track->teachers[t * n + (size_t)b];
+        values[t] = track->values[t * n + (size_t)b];
+    }
+    KD_TRY_DONE(cut_maps(track, b, classes, error));
+    lesson.teachers = teachers;
+    lesson.values = run->options->direct ? values : NULL;
+    lesson.classes = (const uint8_t *const *)classes;
+    lesson.blocks = kd_sampler_blocks(track->bricks[b].dims, track->block_edge);
+    plan.shape.n_inputs = 4;
+    plan.shape.width = width;
+    plan.schedule = (kd_schedule){.samples = track->plan.student_samples,
+                                  .batch = (size_t)run->options->batch,
+                                  .rate = run->options->student_rate,
+                                  .work = track->plan.student_samples};
+    KD_TRY_DONE(kd_distill_train(run, &lesson, &plan, student, error));
+    memcpy(network->range, student->range, sizeof network->range);
+    network->kind = student->params == NULL ? KD_NETWORK_CONSTANT : KD_NETWORK_FLOAT32;
+    network->width = student->params == NULL ? 0 : width;
+    network->depth = student->params == NULL ? 0 : plan.shape.depth;
+    network->params = student->params; /* the model owns them now */
+    student->params = NULL;
+    track->network_samples[i] = (double)track->bricks[b].n * track->n_open;
+
+done:
+    if (classes != NULL) free_maps(track, classes);
+    free(teachers);
+    free(values);
+    free(classes);
+    return status;
+}
+
+/* Errors of the window's steps, from the kept rows: float32 students, before quantisation. */
+static kdinr_status estimate_quality(kd_track *track, kd_run *run, kdinr_error *error)
+{
+    kd_field *field = NULL;
+    kdinr_status status = KDINR_OK;
+
+    KD_TRY(kd_field_create(track->model, track->a, run->backend, run->options->n_threads, &field,
+                           error));
+    for (int t = 0; t < track->n_open; t++) {
+        const int step = track->window_first + t;
+
+        KD_TRY_DONE(kd_measure_kept(field, track->samples, kd_track_array(track)->n_components,
+                                    &track->kept[t], step, &track->quality[step], error));
+    }
+
+done:
+    kd_field_free(field);
+    return status;
+}
+
+static void clear_window(kd_track *track)
+{
+    kd_track_release_steps(track);
+    for (int b = 0; b < track->n_bricks; b++) {
+        const size_t n = kd_sampler_blocks(track->bricks[b].dims, track->block_edge).n;
+
+        memset(track->entropy[b], 0, n * sizeof **track->entropy);
+        memset(track->present[b], 0, n * sizeof **track->present);
+    }
+    track->window_first += track->n_open;
+    track->n_open = 0;
+}
+
+kdinr_status kd_window_close(kd_track *track, kd_run *run, kdinr_error *error)
+{
+    const size_t n = (size_t)track->n_bricks;
+    double *weights = malloc(n * sizeof *weights);
+    int *widths = malloc(n * sizeof *widths);
+    kdinr_status status = KDINR_OK;
+
+    if (track->n_open == 0) goto done;
+    if (weights == NULL || widths == NULL) {
+        status = kd_fail_memory(error, n * sizeof *weights, "window");
+        goto done;
+    }
+    run->stage = "student";
+    brick_weights(track, weights);
+    kd_plan_widths(run->options, &track->plan, track->n_open, track->n_bricks, weights, widths);
+    KD_TRY_DONE(grow_windows(track, error));
+    for (int b = 0; b < track->n_bricks; b++) {
+        KD_TRY_DONE(distil_brick(track, run, b, widths[b], error));
+    }
+    KD_TRY_DONE(estimate_quality(track, run, error));
+    clear_window(track);
+
+done:
+    free(weights);
+    free(widths);
+    return status;
+}

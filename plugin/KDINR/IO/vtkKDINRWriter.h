@@ -1,0 +1,193 @@
+/**
+ * @class vtkKDINRWriter
+ * @brief compress the time series of an image to a .kdm file
+ *
+ * A filter that passes its input through. When it is updated and the file is missing or older
+ * than the input or the settings, it asks its input for one time step after the other and
+ * compresses the whole series. Write() does the same at once (ParaView's File > Save Data). With
+ * several MPI ranks, rank 0 collects each step and compresses. Every failure is reported by
+ * vtkErrorMacro and GetErrorCode(), and leaves an older file as it was.
+ */
+#ifndef vtkKDINRWriter_h
+#define vtkKDINRWriter_h
+
+#include "KDINRIOModule.h" // for export macro
+#include "vtkImageAlgorithm.h"
+#include "vtkNew.h" // for the selections
+
+#include <string> // for the texts
+
+class vtkDataArraySelection;
+class vtkMultiProcessController;
+struct kdinr_error;
+struct kdinr_options;
+
+class KDINRIO_EXPORT vtkKDINRWriter : public vtkImageAlgorithm
+{
+public:
+  static vtkKDINRWriter* New();
+  vtkTypeMacro(vtkKDINRWriter, vtkImageAlgorithm);
+  void PrintSelf(ostream& os, vtkIndent indent) override;
+
+  ///@{
+  /** The .kdm file. Default: none, nothing is written. */
+  vtkSetFilePathMacro(FileName);
+  vtkGetFilePathMacro(FileName);
+  ///@}
+
+  /// Compress now. Returns 1, or 0 on failure. Collective over the ranks.
+  int Write();
+
+  ///@{
+  /** Data bytes / file bytes to reach. Default 500, 1..1e6. */
+  vtkSetClampMacro(CompressionRatio, double, 1.0, 1e6);
+  vtkGetMacro(CompressionRatio, double);
+  ///@}
+
+  enum
+  {
+    PRESET_DEFAULT = 0,
+    PRESET_PAPER = 1
+  };
+  ///@{
+  /** The recommended settings, or those of the paper. Default PRESET_DEFAULT. */
+  vtkSetClampMacro(Preset, int, PRESET_DEFAULT, PRESET_PAPER);
+  vtkGetMacro(Preset, int);
+  ///@}
+
+  enum
+  {
+    EFFORT_LOW = 0,
+    EFFORT_NORMAL = 1,
+    EFFORT_HIGH = 2
+  };
+  ///@{
+  /** How long to train. Default EFFORT_NORMAL. */
+  vtkSetClampMacro(Effort, int, EFFORT_LOW, EFFORT_HIGH);
+  vtkGetMacro(Effort, int);
+  ///@}
+
+  ///@{
+  /** Compress all time steps of the input, or only the current one. Default on. */
+  vtkSetMacro(WriteAllTimeSteps, vtkTypeBool);
+  vtkGetMacro(WriteAllTimeSteps, vtkTypeBool);
+  vtkBooleanMacro(WriteAllTimeSteps, vtkTypeBool);
+  ///@}
+
+  ///@{
+  /** Read the input a second time to record the exact quality in the file. Default on. */
+  vtkSetMacro(Verify, vtkTypeBool);
+  vtkGetMacro(Verify, vtkTypeBool);
+  vtkBooleanMacro(Verify, vtkTypeBool);
+  ///@}
+
+  /// Which arrays are compressed. Default: none named, which means all.
+  vtkDataArraySelection* GetPointDataArraySelection();
+  vtkDataArraySelection* GetCellDataArraySelection();
+
+  ///@{
+  /** Whether values equal to FillValue are missing, as NaN always is. Default off, 0. */
+  vtkSetMacro(UseFillValue, vtkTypeBool);
+  vtkGetMacro(UseFillValue, vtkTypeBool);
+  vtkBooleanMacro(UseFillValue, vtkTypeBool);
+  vtkSetMacro(FillValue, double);
+  vtkGetMacro(FillValue, double);
+  ///@}
+
+  ///@{
+  /** Shape of the networks: neurons of the first layer, 2..256, and residual blocks, 1..32.
+   *  0: chosen from the ratio. Default 0. */
+  vtkSetClampMacro(Width, int, 0, 256);
+  vtkGetMacro(Width, int);
+  vtkSetClampMacro(Depth, int, 0, 32);
+  vtkGetMacro(Depth, int);
+  ///@}
+
+  ///@{
+  /** Bricks along x, y, z, 1..64 each, and time steps per network, 1..1024. 0: chosen.
+   *  Default 0. */
+  vtkSetVector3Macro(BrickCounts, int);
+  vtkGetVector3Macro(BrickCounts, int);
+  vtkSetClampMacro(Window, int, 0, 1024);
+  vtkGetMacro(Window, int);
+  ///@}
+
+  ///@{
+  /** Start of the random numbers. Default 1. */
+  vtkSetClampMacro(Seed, int, 0, VTK_INT_MAX);
+  vtkGetMacro(Seed, int);
+  ///@}
+
+  ///@{
+  /** Threads to compute with; 0: as many as the machine has. Default 0, 0..1024. */
+  vtkSetClampMacro(NumberOfThreads, int, 0, 1024);
+  vtkGetMacro(NumberOfThreads, int);
+  ///@}
+
+  ///@{
+  /** Where to compute: "auto", "cpu", "cuda" or "reference". Default "auto". */
+  vtkSetStdStringFromCharMacro(Backend);
+  vtkGetCharFromStdStringMacro(Backend);
+  ///@}
+
+  ///@{
+  /** What the last run wrote, on rank 0: bytes, data bytes / file bytes, lowest PSNR of the
+   *  arrays in dB; 0 before a run and after a failed one. Result says it in words. */
+  vtkGetMacro(FileSize, vtkIdType);
+  vtkGetMacro(AchievedRatio, double);
+  vtkGetMacro(PSNR, double);
+  vtkGetCharFromStdStringMacro(Result);
+  ///@}
+
+  /// How many times the series has been compressed.
+  vtkGetMacro(NumberOfRuns, int);
+
+  /// The ranks that hold pieces of the input. Default: the global controller.
+  void SetController(vtkMultiProcessController* controller);
+
+  vtkMTimeType GetMTime() override; ///< includes the selections
+
+protected:
+  vtkKDINRWriter();
+  ~vtkKDINRWriter() override;
+  int FillInputPortInformation(int port, vtkInformation* info) override;
+  int RequestData(vtkInformation*, vtkInformationVector**, vtkInformationVector*) override;
+
+private:
+  vtkKDINRWriter(const vtkKDINRWriter&) = delete;
+  void operator=(const vtkKDINRWriter&) = delete;
+
+  class Series;
+  bool IsStale();
+  bool Compress();
+  kdinr_options Options(int numberOfSteps);
+  bool DescribeResult(kdinr_error& error);
+
+  char* FileName = nullptr;
+  double CompressionRatio = 500.0;
+  int Preset = PRESET_DEFAULT;
+  int Effort = EFFORT_NORMAL;
+  vtkTypeBool WriteAllTimeSteps = 1;
+  vtkTypeBool Verify = 1;
+  vtkNew<vtkDataArraySelection> PointSelection;
+  vtkNew<vtkDataArraySelection> CellSelection;
+  vtkTypeBool UseFillValue = 0;
+  double FillValue = 0.0;
+  int Width = 0;
+  int Depth = 0;
+  int BrickCounts[3] = { 0, 0, 0 };
+  int Window = 0;
+  int Seed = 1;
+  int NumberOfThreads = 0;
+  std::string Backend = "auto";
+  vtkMultiProcessController* Controller = nullptr;
+
+  vtkIdType FileSize = 0;
+  double AchievedRatio = 0.0;
+  double PSNR = 0.0;
+  std::string Result = "nothing written yet";
+  int NumberOfRuns = 0;
+  vtkTimeStamp CompressTime;
+};
+
+#endif

@@ -1,0 +1,93 @@
+/* Fuzz target: any bytes as a .kdm, first as they are, then with right checksums. Built with
+ * -fsanitize=fuzzer it searches; linked with replay.c it runs over given files. Nothing may crash,
+ * leak or fail without a message. */
+#define _GNU_SOURCE /* memfd_create: the readers take paths, and this one costs no disk */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kdm.h"
+#include "entropy.h"
+#include "repair.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+/* A broken promise of the reader. */
+static void expect(bool holds)
+{
+    if (!holds) abort();
+}
+
+static void use_masks(const kd_model *model, const kd_model_array *array)
+{
+    int samples[3];
+
+    kd_kdm_samples(model->dims, array->association, samples);
+    const double n_samples = (double)samples[0] * samples[1] * samples[2];
+    if (n_samples > 1e5) return;
+    uint8_t *classes = calloc((size_t)n_samples, 1);
+    for (int i = 0; classes != NULL && i < array->n_masks; i++) {
+        (void)kd_entropy_unpack_mask(array->masks[i].bytes, array->masks[i].size, samples, classes,
+                                     NULL);
+    }
+    free(classes);
+}
+
+static void use_networks(const kd_model_array *array)
+{
+    const int n = array->n_windows * array->bricks[0] * array->bricks[1] * array->bricks[2];
+
+    for (int i = 0; i < n; i++) {
+        kd_net net;
+        if (array->networks[i].kind == KD_NETWORK_CONSTANT) continue;
+        kd_kdm_net(array, &array->networks[i], &net);
+        float *params = malloc(net.n_params * sizeof *params);
+        if (params != NULL) kd_kdm_params(array, &array->networks[i], params);
+        free(params);
+    }
+}
+
+static void load(const char *path)
+{
+    kdinr_error error = {KDINR_OK, ""};
+    kd_model model;
+    kdinr_status status = kd_kdm_load_info(path, &model, &error);
+
+    if (status == KDINR_OK) {
+        expect(kd_kdm_can_read(path) && kd_kdm_data_size(&model) > 0);
+        status = kd_kdm_load_networks(path, &model, &error);
+    }
+    if (status == KDINR_OK) {
+        for (int a = 0; a < model.n_arrays; a++) {
+            use_networks(&model.arrays[a]);
+            use_masks(&model, &model.arrays[a]);
+        }
+    } else {
+        expect(error.status == status && error.message[0] != '\0');
+    }
+    kd_kdm_free(&model);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    uint8_t *repaired = malloc(size + 1);
+    const int file = memfd_create("fuzz", 0);
+    char path[64];
+
+    expect(repaired != NULL && file >= 0);
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    expect(pwrite(file, bytes, size, 0) == (ssize_t)size);
+    load(path);
+    if (size >= 28) {
+        memcpy(repaired, bytes, size);
+        repair_put(repaired + 16, size, 8);
+        repair(repaired, size);
+        expect(pwrite(file, repaired, size, 0) == (ssize_t)size);
+        load(path);
+    }
+    (void)close(file);
+    free(repaired);
+    return 0;
+}

@@ -1,0 +1,428 @@
+"""A second decoder of .kdm files, written from core/FORMAT.md alone; sections 1 to 5 are
+here, section 6 is in sample_values.py.
+
+    read_kdm.py FILE.kdm -o OUT.raw [--array NAME] [--step K | --time T] [--dims X,Y,Z]
+
+Values are float32, x fastest, components together. Clear rather than fast. Needs numpy; zstd, if a file
+uses it, from the module zstandard, the library libzstd or the program zstd, whichever is there."""
+import argparse
+import ctypes
+import ctypes.util
+import struct
+import subprocess
+import sys
+
+import numpy as np
+
+from sample_values import values_at
+
+MAGIC = b"\x89KDM\r\n\x1a\n"
+TYPES = ["float32", "float64", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64",
+         "int64"]
+CONSTANT, QUANTISED, FLOAT16, FLOAT32 = range(4)
+U32 = 0xFFFFFFFF
+
+
+class FormatError(Exception):
+    """The file breaks a rule of FORMAT.md."""
+
+
+def require(holds, message):
+    if not holds:
+        raise FormatError(message)
+
+
+class Reader:
+    """Little-endian numbers from bytes, within their bounds."""
+
+    def __init__(self, data, what):
+        self.data, self.what, self.at = data, what, 0
+
+    def bytes(self, n):
+        require(n <= len(self.data) - self.at, f"{self.what}: {n} bytes needed at {self.at}")
+        self.at += n
+        return self.data[self.at - n:self.at]
+
+    def get(self, code, n=1):
+        values = struct.unpack(f"<{n}{code}", self.bytes(n * struct.calcsize("<" + code)))
+        return values[0] if n == 1 else list(values)
+
+    def list(self, code, n):
+        return list(struct.unpack(f"<{n}{code}", self.bytes(n * struct.calcsize("<" + code))))
+
+    def finish(self):
+        require(self.at == len(self.data), f"{self.what}: {len(self.data) - self.at} bytes left")
+
+
+def xxh32(data):
+    """XXH32 with seed 0."""
+    p1, p2, p3, p4, p5 = 2654435761, 2246822519, 3266489917, 668265263, 374761393
+
+    def rotate(x, r):
+        return (x << r | x >> (32 - r)) & U32
+
+    n, at = len(data), 0
+    if n >= 16:
+        lanes = [(p1 + p2) & U32, p2, 0, -p1 & U32]
+        while at + 16 <= n:
+            words = struct.unpack_from("<4I", data, at)
+            lanes = [rotate((lane + word * p2) & U32, 13) * p1 & U32
+                     for lane, word in zip(lanes, words)]
+            at += 16
+        h = sum(rotate(lane, r) for lane, r in zip(lanes, (1, 7, 12, 18))) & U32
+    else:
+        h = p5
+    h = (h + n) & U32
+    while at + 4 <= n:
+        h = rotate((h + struct.unpack_from("<I", data, at)[0] * p3) & U32, 17) * p4 & U32
+        at += 4
+    for byte in data[at:]:
+        h = rotate((h + byte * p5) & U32, 11) * p1 & U32
+    h = (h ^ h >> 15) * p2 & U32
+    h = (h ^ h >> 13) * p3 & U32
+    return h ^ h >> 16
+
+
+def unzstd(data, size):
+    try:
+        import zstandard
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+    except ImportError:
+        pass
+    name = ctypes.util.find_library("zstd")
+    if name is None:
+        return subprocess.run(["zstd", "-dc"], input=data, capture_output=True, check=True).stdout
+    library = ctypes.CDLL(name)
+    library.ZSTD_decompress.restype = ctypes.c_size_t
+    out = ctypes.create_string_buffer(size)
+    n = library.ZSTD_decompress(out, ctypes.c_size_t(size), data, ctypes.c_size_t(len(data)))
+    return out.raw[:n] if n <= size else b""
+
+
+# ---- 1 File ----
+
+def read_sections(data):
+    require(len(data) >= 28 and data[:8] == MAGIC, "not a .kdm file")
+    major, minor, n, size, checksum = struct.unpack_from("<HHIQI", data, 8)
+    require(major == 1, f"format version {major}.{minor}, this decoder reads 1.x")
+    require(size == len(data), f"{len(data)} bytes, the header says {size}")
+    require(1 <= n <= 64 and 28 + 16 * n <= size, f"{n} sections")
+    head = data[:24] + bytes(4) + data[28:28 + 16 * n]
+    require(xxh32(head) == checksum, "header: wrong checksum")
+    sections, at = {}, 28 + 16 * n
+    for i in range(n):
+        name, checksum, length = struct.unpack_from("<4sIQ", data, 28 + 16 * i)
+        name = name.decode("ascii")
+        content = data[at:at + length]
+        require(name not in sections and len(content) == length, f"section {name}")
+        require(xxh32(content) == checksum, f"section {name}: wrong checksum")
+        if name not in ("META", "NETS", "CODE", "MASK"):
+            require(minor > 0 and name[0].islower(), f"unknown section {name} in 1.{minor}")
+        sections[name] = content
+        at += length
+    require(at == size, "bytes after the last section")
+    require("META" in sections and "NETS" in sections, "META or NETS is missing")
+    return sections
+
+
+# ---- 2 META ----
+
+class Model:
+    """What META says; fields are named as in FORMAT.md."""
+
+
+class Array:
+    """One array of META, later with its networks and maps."""
+
+    def map_at(self, i):
+        return unpack_map(self.masks[i], self.stored)
+
+
+def read_meta(data):
+    r, model = Reader(data, "META"), Model()
+    flags, n_arrays, provenance_size, model.n_steps = r.get("B"), r.get("B"), r.get("H"), r.get("I")
+    require(flags & 0xC0 == 0, "META flags")
+    require(1 <= n_arrays <= 64 and provenance_size <= 4096, "META counts")
+    require(1 <= model.n_steps <= 2**20, "n_steps")
+    model.dims = r.get("I", 3)
+    require(all(1 <= n <= 2**20 for n in model.dims), "dims")
+    model.first = r.get("i", 3) if flags & 1 else [0, 0, 0]
+    model.origin = r.get("d", 3) if flags & 2 else [0.0] * 3
+    model.spacing = r.get("d", 3) if flags & 4 else [1.0] * 3
+    model.direction = r.get("d", 9) if flags & 8 else [1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0]
+    model.provenance = r.bytes(provenance_size).decode("utf-8")
+    form = flags >> 4 & 3
+    require(form <= 2, "form of the times")
+    if form == 2:
+        model.times = r.list("d", model.n_steps)
+    else:
+        start, step = r.get("d", 2) if form == 1 else (0.0, 1.0)
+        model.times = [start + step * k for k in range(model.n_steps)]
+    require(np.isfinite(model.times).all() and (np.diff(model.times) > 0).all(), "times")
+    model.arrays = [read_array(r, model) for _ in range(n_arrays)]
+    r.finish()
+    return model
+
+
+def samples_of(dims, cells):
+    return [max(n - 1, 1) if cells else n for n in dims]
+
+
+def read_array(r, model):
+    a, n_steps = Array(), model.n_steps
+    flags, kind, a.bricks = r.get("B"), r.get("B"), r.get("B", 3)
+    a.type, a.n_components = TYPES[kind & 15], (kind >> 4) + 1
+    require(a.n_components <= 9, "components")
+    a.cells = bool(flags & 1)
+    a.stored = samples_of(model.dims, a.cells)
+    require(all(1 <= b <= min(64, max(n - 1, 1)) for b, n in zip(a.bricks, a.stored)), "bricks")
+    a.name = r.bytes(r.get("B")).decode("utf-8")
+    windows = r.get("I")
+    require(1 <= windows <= n_steps, "windows")
+    if flags & 32:
+        a.starts = [0] + r.list("I", windows - 1) + [n_steps]
+    else:
+        a.starts = list(range(0, n_steps, windows)) + [n_steps]
+    require((np.diff(a.starts) > 0).all(), "window starts")
+    a.n_windows = len(a.starts) - 1
+    a.block_layers = 2 if flags & 8 else 3
+    a.omega_first = r.get("f")
+    a.omega_hidden = r.get("f") if flags & 16 else 30.0
+    a.range = np.array(r.list("d" if flags & 4 else "f", 2 * a.n_components)).reshape(-1, 2)
+    require(np.isfinite(a.range).all() and (a.range[:, 0] <= a.range[:, 1]).all(), "range")
+    a.fill_value = r.get("d") if flags & 2 else 0.0
+    a.n_masks = r.get("I") if flags & 64 else 0
+    require(a.n_masks <= n_steps and (a.n_masks > 0) == bool(flags & 64), "n_masks")
+    a.mse = r.get("f")
+    a.psnr = [np.inf if v == 32767 else v / 100 for v in r.list("h", n_steps)]
+    a.max_error = (np.array(r.list("H", n_steps), "<u4") << 16).view("<f4").tolist()
+    a.quality_exact = bool(flags & 128)
+    a.n_networks = a.n_windows * a.bricks[0] * a.bricks[1] * a.bricks[2]
+    require(a.n_networks <= 2**20, "networks")
+    return a
+
+
+# ---- 3 NETS ----
+
+class Network:
+    """One record of NETS, later with its parameters. `layers` is empty if it is CONSTANT."""
+
+
+def layers_of(a, network):
+    """6.3: (n_in, n_out, omega, ends a block) of each layer."""
+    m, hidden = network.width, a.omega_hidden
+    block = [(4 * m, m), (m, m), (m, 4 * m)] if a.block_layers == 3 else [(4 * m, 4 * m)] * 2
+    shapes = [(4, m, a.omega_first, False), (m, 2 * m, hidden, False), (2 * m, 4 * m, hidden, False)]
+    for _ in range(network.depth):
+        shapes += [(i, o, hidden, k == len(block) - 1) for k, (i, o) in enumerate(block)]
+    return shapes + [(4 * m, a.n_components, 0.0, False)]
+
+
+def read_nets(data, model):
+    r = Reader(data, "NETS")
+    packing = r.get("B")
+    require(packing <= 1, "NETS packing")
+    if packing == 1:
+        size = r.get("I")
+        require(size < 64 * (len(data) - r.at + 1), "NETS size")
+        data = unzstd(r.bytes(len(data) - r.at), size)
+        require(len(data) == size, "NETS does not unpack to its size")
+        r = Reader(data, "NETS, unpacked")
+    for a in model.arrays:
+        a.networks = [read_network(r, a) for _ in range(a.n_networks)]
+    r.finish()
+
+
+def read_network(r, a):
+    network = Network()
+    network.kind = r.get("B")
+    require(network.kind <= 3, "kind of a network")
+    if network.kind == CONSTANT:
+        network.layers, network.value = [], np.array(r.list("f", a.n_components))
+        require(np.isfinite(network.value).all(), "constant")
+        return network
+    network.width, network.depth = r.get("H"), r.get("B")
+    require(2 <= network.width <= 256 and 1 <= network.depth <= 32, "shape of a network")
+    network.range = np.array(r.list("f", 2 * a.n_components)).reshape(-1, 2)
+    require(np.isfinite(network.range).all(), "range of a network")
+    network.layers = layers_of(a, network)
+    network.tensors = [n for i, o, _, _ in network.layers for n in (i * o, o)]
+    if network.kind == QUANTISED:
+        network.steps = r.bytes(len(network.tensors))
+    return network
+
+
+# ---- 4 CODE ----
+
+class RangeDecoder:
+    """4.1. A context is a list [p, n]."""
+
+    def __init__(self, data, limit):
+        self.data, self.limit, self.at = data, limit, 0
+        self.range, self.code = U32, 0
+        for _ in range(4):
+            self.code = self.code << 8 | self.next()
+
+    def next(self):
+        self.at += 1
+        return self.data[self.at - 1] if self.at <= len(self.data) else 0
+
+    def decide(self, yes):
+        answer = self.code < yes
+        if answer:
+            self.range = yes
+        else:
+            self.range -= yes
+            self.code -= yes
+        while self.range < 1 << 24:
+            self.range <<= 8
+            self.code = (self.code << 8 | self.next()) & U32
+        return answer
+
+    def even(self):
+        return self.decide(self.range >> 1)
+
+    def learned(self, context):
+        p, n = context
+        answer = self.decide(self.range * max(p >> 16, 1) >> 16)
+        rate = (1 << 17) // (2 * n + 3)
+        context[0] = p + ((U32 - p) * rate >> 16) if answer else p - (p * rate >> 16)
+        context[1] = min(n + 1, self.limit)
+        return answer
+
+
+def contexts(*shape):
+    if not shape:
+        return [1 << 31, 0]
+    return [contexts(*shape[1:]) for _ in range(shape[0])]
+
+
+def read_codes(decoder, model):
+    """4.2: the codes of all QUANTISED networks, as parameters."""
+    longer, second, third = contexts(200, 15), contexts(16), contexts(16, 2)
+
+    def one(t):
+        b = 0
+        while b < 15 and decoder.learned(longer[t][b]):
+            b += 1
+        if b == 0:
+            return 0
+        v = 1
+        for i in range(b - 1):
+            if i == 0:
+                first = decoder.learned(second[b])
+                v = 2 * v + first
+            elif i == 1:
+                v = 2 * v + decoder.learned(third[b][first])
+            else:
+                v = 2 * v + decoder.even()
+        return -v if decoder.even() else v
+
+    for a in model.arrays:
+        for network in a.networks:
+            if network.kind != QUANTISED:
+                continue
+            parts = []
+            for t, n in enumerate(network.tensors):
+                codes = np.array([one(t) for _ in range(n)], "f4")
+                parts.append(codes * np.float32(2.0 ** (-network.steps[t] / 8)))
+            network.params = np.concatenate(parts)
+
+
+def read_code(data, model):
+    r, n_codes = Reader(data, "CODE"), 0
+    for a in model.arrays:
+        for network in a.networks:
+            if network.kind in (FLOAT16, FLOAT32):
+                code = "<f2" if network.kind == FLOAT16 else "<f4"
+                n = sum(network.tensors)
+                network.params = np.frombuffer(r.bytes(n * int(code[2])), code).astype("f4")
+                require(np.isfinite(network.params).all(), "parameters")
+            elif network.kind == QUANTISED:
+                n_codes += sum(network.tensors)
+    stream = r.bytes(len(data) - r.at)
+    least = -(-n_codes // 64)
+    require(len(stream) >= least and (n_codes > 0 or not stream), "CODE: size of the stream")
+    if n_codes > 0:
+        decoder = RangeDecoder(stream, 255)
+        read_codes(decoder, model)
+        require(len(stream) <= max(decoder.at, least), "CODE: bytes left over")
+
+
+# ---- 5 MASK ----
+
+def read_mask(data, model):
+    r = Reader(data, "MASK")
+    for a in model.arrays:
+        a.step_masks, a.masks = [-1] * model.n_steps, []
+        if a.n_masks == 0:
+            continue
+        form = r.get("B")
+        require(form <= 2, "MASK form")
+        a.step_masks = [[0] * model.n_steps, list(range(model.n_steps))][form] if form < 2 \
+            else r.list("i", model.n_steps)
+        require(all(-1 <= i < a.n_masks for i in a.step_masks), "MASK: map of a step")
+        a.masks = [r.bytes(r.get("I")) for _ in range(a.n_masks)]
+    r.finish()
+
+
+def unpack_map(data, stored):
+    """The classes of one map, [z][y][x]."""
+    nx, ny, nz = stored
+    decoder = RangeDecoder(data, 127)
+    missing, high, low = contexts(512), contexts(5), contexts(5, 2)
+    # one sample of border on every side but the last slice, where nothing is missing
+    classes = [[[0] * (nx + 2) for _ in range(ny + 2)] for _ in range(nz + 1)]
+    before = 0
+    for z in range(1, nz + 1):
+        for y in range(1, ny + 1):
+            own, above = classes[z][y], classes[z][y - 1]
+            last, last_above, last_below = (classes[z - 1][y + k] for k in (0, -1, 1))
+            for x in range(1, nx + 1):
+                around = (own[x - 1], above[x - 1], above[x], above[x + 1], last[x - 1], last[x],
+                          last[x + 1], last_above[x], last_below[x])
+                pattern = sum(1 << i for i, c in enumerate(around) if c)
+                if decoder.learned(missing[pattern]):
+                    h = decoder.learned(high[before])
+                    own[x] = before = 1 + 2 * h + decoder.learned(low[before][h])
+    require(len(data) <= decoder.at, "MASK: bytes left over")
+    return np.array(classes, "u1")[1:, 1:-1, 1:-1]
+
+
+def load(path):
+    with open(path, "rb") as file:
+        sections = read_sections(file.read())
+    model = read_meta(sections["META"])
+    read_nets(sections["NETS"], model)
+    read_code(sections.get("CODE", b""), model)
+    read_mask(sections.get("MASK", b""), model)
+    return model
+
+
+def find_array(model, name):
+    found = [a for a in model.arrays if name in (None, a.name)]
+    require(found, f"there is no array {name}")
+    return found[0]
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Decode a .kdm file by its specification.")
+    parser.add_argument("file")
+    parser.add_argument("-o", "--output", required=True)
+    parser.add_argument("--array")
+    parser.add_argument("--step", type=int, default=0)
+    parser.add_argument("--time", type=float)
+    parser.add_argument("--dims")
+    arguments = parser.parse_args()
+    model = load(arguments.file)
+    a = find_array(model, arguments.array)
+    time = model.times[arguments.step] if arguments.time is None else arguments.time
+    dims = [int(n) for n in arguments.dims.split(",")] if arguments.dims else None
+    values_at(model, a, time, dims).astype("<f4").tofile(arguments.output)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (FormatError, OSError) as failure:
+        sys.exit(f"{sys.argv[1]}: {failure}")
