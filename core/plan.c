@@ -12,13 +12,13 @@
 #define MOST_PARAMS    40000.0
 #define BITS_PER_PARAM 8.4
 #define NETWORK_BYTES  44.0 /* shape, ranges and steps of one network in the file */
-#define STEP_WEIGHT    12   /* a step counts like this many samples when choosing what to split */
+#define STEP_WEIGHT    8    /* a step counts like this many samples when choosing what to split */
 
 enum {
     DEFAULT_DEPTH = 2,
     UNKNOWN_STEPS = 16,
     LEAST_BRICK = 16, /* samples along an axis, when chosen by us */
-    LEAST_WINDOW = 4,
+    LEAST_WINDOW = 6,
     MOST_WINDOW = 64,
     PILOT_WIDTH = 16,
     PILOT_BATCH = 1024,

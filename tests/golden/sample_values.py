@@ -64,6 +64,7 @@ def evaluate(network, coords):
             y = (skipped + y) / 2
         if l == 2 or ends_block:
             skipped = y
+    y = np.clip(y, -1, 1)
     lo, hi = network.range[:, 0], network.range[:, 1]
     return lo + (y + 1) / 2 * (hi - lo)
 

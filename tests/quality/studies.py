@@ -51,10 +51,11 @@ def linear(kdinr):
         for n, n_steps in ((64, 8), (64, 16), (64, 32), (80, 16), (101, 16), (128, 16)):
             files = moving_waves(n, n_steps, folder)
             path = os.path.join(folder, "out.kdm")
-            seconds = run(kdinr, "compress", "-o", path, "--dims", f"{n},{n},{n}", "--ratio", 300,
-                          "--effort", "low", "--omega", 10, "--no-verify", "--quiet", *files)
+            seconds = run(kdinr, "compress", "-o", path, "--dims", f"{n},{n},{n}", "--ratio", 1000,
+                          "--effort", "low", "--omega", 10, "--no-verify", "--threads", 1, "--quiet",
+                          *files)
             decode = run(kdinr, "decode", path, "-o", os.path.join(folder, "out.raw"), "--step", 1,
-                         "--dims", "160,160,160", "--quiet")
+                         "--dims", "160,160,160", "--threads", 1, "--quiet")
             array = describe(kdinr, path)["arrays"][0]
             print(f"{n:>4}^3  {n_steps:>5}  {str(array['bricks']):9}  {array['windows']:>7}  "
                   f"{array['parameters']:>10}  {seconds:>10.1f}  {decode / 160 ** 3 * 1e9:>15.0f}  "

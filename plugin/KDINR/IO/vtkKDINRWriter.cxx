@@ -21,6 +21,7 @@
 #include "vtksys/SystemTools.hxx"
 
 #include <algorithm>
+#include <cstring>
 #include <sstream>
 #include <vector>
 
@@ -52,7 +53,7 @@ private:
   bool CheckInput(kdinr_error& error);
   bool CheckFolder(kdinr_error& error);
   bool Plan(kdinr_error& error);
-  bool DoPass(Pass pass, double start, double end, kdinr_error& error);
+  bool DoPass(Pass pass, kdinr_error& error);
   bool DoStep(Pass pass, size_t step, kdinr_error& error);
   vtkImageData* UpdateInput(size_t step);
   bool Encode(Pass pass, size_t step, vtkImageData* whole, kdinr_error& error);
@@ -69,8 +70,6 @@ private:
   bool HasTimes = false; // the input has time steps and all are wanted
   std::vector<double> Times;
 
-  double ProgressStart = 0.0; // of the call to the core
-  double ProgressSpan = 1.0;
   std::string ProgressPrefix;
 };
 
@@ -102,8 +101,10 @@ vtkKDINRWriter::Series::~Series()
 bool vtkKDINRWriter::Series::OnProgress(void* user, double fraction, const char* stage)
 {
   auto self = static_cast<Series*>(user);
+  // The core counts training over all steps; checking, a tenth of the bar, has a count of its own.
+  const bool checking = std::strcmp(stage, "checking") == 0;
   self->Writer->SetProgressText((self->ProgressPrefix + stage).c_str());
-  self->Writer->UpdateProgress(self->ProgressStart + fraction * self->ProgressSpan);
+  self->Writer->UpdateProgress(checking ? 0.9 + 0.1 * fraction : 0.9 * fraction);
   return !self->Writer->CheckAbort();
 }
 
@@ -117,13 +118,10 @@ bool vtkKDINRWriter::Series::Run(kdinr_error& error)
     options.progress_user = this;
     ok = kdinr_encoder_open(&options, &this->Encoder, &error) == KDINR_OK;
   }
-  // Shares of the progress bar: training takes most of the time.
-  ok = this->Ranks.Agree(ok, error) && this->DoPass(PUSH, 0.0, 0.85, error);
-  ok = ok && (!this->Writer->Verify || this->DoPass(VERIFY, 0.85, 0.95, error));
+  ok = this->Ranks.Agree(ok, error) && this->DoPass(PUSH, error);
+  ok = ok && (!this->Writer->Verify || this->DoPass(VERIFY, error));
   if (ok && this->Ranks.IsRoot())
   {
-    this->ProgressStart = 0.95;
-    this->ProgressSpan = 0.05;
     this->ProgressPrefix.clear();
     ok = kdinr_encoder_finish(this->Encoder, this->Writer->FileName, &error) == KDINR_OK;
   }
@@ -174,13 +172,10 @@ bool vtkKDINRWriter::Series::Plan(kdinr_error& error)
   return true;
 }
 
-bool vtkKDINRWriter::Series::DoPass(Pass pass, double start, double end, kdinr_error& error)
+bool vtkKDINRWriter::Series::DoPass(Pass pass, kdinr_error& error)
 {
-  const double n = static_cast<double>(this->Times.size());
   for (size_t i = 0; i < this->Times.size(); ++i)
   {
-    this->ProgressStart = start + (end - start) * static_cast<double>(i) / n;
-    this->ProgressSpan = (end - start) / n;
     this->ProgressPrefix =
       "Step " + std::to_string(i + 1) + " of " + std::to_string(this->Times.size()) + ": ";
     if (!this->DoStep(pass, i, error))

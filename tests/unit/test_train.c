@@ -1,0 +1,111 @@
+/* The training loop (core/train.c): schedules, learning, collapse, cancelling. */
+#include "check.h"
+
+#include "net.h"
+#include "train.h"
+
+static void train_decay_follows_both_schedules(void **state)
+{
+    (void)state;
+    /* sec. IV: halved every 100 of 400 epochs */
+    check_near(kd_train_decay(KDINR_DECAY_HALVING, 0.0), 1.0, 0.0);
+    check_near(kd_train_decay(KDINR_DECAY_HALVING, 0.26), 0.5, 0.0);
+    check_near(kd_train_decay(KDINR_DECAY_HALVING, 0.51), 0.25, 0.0);
+    check_near(kd_train_decay(KDINR_DECAY_HALVING, 1.0), 0.125, 0.0);
+    check_near(kd_train_decay(KDINR_DECAY_COSINE, 0.5), 0.505, 1e-9);
+    check_near(kd_train_decay(KDINR_DECAY_COSINE, 1.0), 0.01, 1e-9);
+    assert_true(kd_train_decay(KDINR_DECAY_COSINE, 0.005) < 0.3);
+}
+
+/* value = slope of the first coordinate, or not a number after some samples */
+typedef struct line {
+    uint64_t bad_from;
+} line;
+
+static kdinr_status draw_line(void *user, uint64_t first, size_t n, float *coords, float *targets,
+                              kdinr_error *error)
+{
+    const line *source = user;
+
+    (void)error;
+    for (size_t i = 0; i < n; i++) {
+        const float x = (float)((first + i) * 37 % 1001) / 500.0f - 1.0f;
+
+        coords[3 * i] = x;
+        coords[3 * i + 1] = coords[3 * i + 2] = 0.0f;
+        targets[i] = first + i >= source->bad_from ? NAN : 0.8f * x;
+    }
+    return KDINR_OK;
+}
+
+static kdinr_status train_line(const kdinr_options *options, line *user, kd_outcome *outcome,
+                               kdinr_error *error)
+{
+    const kd_net_shape shape = {3, 1, 4, 1, 3, 5.0f, 30.0f};
+    const kd_schedule schedule = {.samples = 64.0 * 400, .batch = 64, .rate = 1e-3, .work = 1.0};
+    const kd_source source = {draw_line, user};
+    kd_run run = {.options = options, .work_total = 1.0, .stage = "test"};
+    float params[1024];
+    kd_net net;
+
+    kd_net_layout(&shape, &net);
+    assert_true(net.n_params <= 1024);
+    kd_net_initialise(&net, 30.0f, 1, 1, params);
+    check_ok(kd_backend_find("auto", &run.backend, error), *error);
+    return kd_train(&run, &net, &source, &schedule, params, outcome, error);
+}
+
+static void train_learns_a_line(void **state)
+{
+    const kdinr_options options = kdinr_options_default();
+    line user = {UINT64_MAX};
+    kd_outcome outcome;
+    kdinr_error error;
+
+    (void)state;
+    check_ok(train_line(&options, &user, &outcome, &error), error);
+    check_near(outcome.variance, 0.8 * 0.8 / 3.0, 0.02);
+    assert_true(outcome.loss < 1e-3 * outcome.variance);
+    assert_int_equal(outcome.restarts, 0);
+}
+
+static void train_reports_divergence(void **state)
+{
+    const kdinr_options options = kdinr_options_default();
+    line user = {64 * 50};
+    kd_outcome outcome;
+    kdinr_error error;
+
+    (void)state;
+    check_fails(train_line(&options, &user, &outcome, &error), KDINR_ERROR_TRAINING,
+                "diverged 3 times", error);
+}
+
+static bool refuse(void *user, double fraction, const char *stage)
+{
+    (void)user;
+    (void)stage;
+    return fraction < 0.25;
+}
+
+static void train_stops_when_told(void **state)
+{
+    kdinr_options options = kdinr_options_default();
+    line user = {UINT64_MAX};
+    kdinr_error error;
+
+    (void)state;
+    options.progress = refuse;
+    assert_int_equal(train_line(&options, &user, NULL, &error), KDINR_CANCELLED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(train_decay_follows_both_schedules),
+        cmocka_unit_test(train_learns_a_line),
+        cmocka_unit_test(train_reports_divergence),
+        cmocka_unit_test(train_stops_when_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
