@@ -3,6 +3,7 @@
 # the reader offers.
 import filecmp
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -63,6 +64,17 @@ def stated_quality_is_the_measured_one():
     for (name, _), decibels in zip([a for a in arrays if a[0] != 'velocity'], measured):
         stated = float(reader.Quality.split(name + ' ')[1].split(' dB')[0])
         assert abs(stated - decibels) < 0.05, (name, stated, decibels)
+    Delete(reader)
+
+
+def command_line_decodes_the_same_bytes():
+    raw = os.path.join(folder, 'density.raw')
+    reader = KDINRReader(FileName=series_file)
+    for time in (0.5, 1.2):
+        subprocess.run([os.environ['KDINR'], 'decode', series_file, '-o', raw, '--array', 'density',
+                        '--time', str(time), '--threads', '1', '--quiet'], check=True)
+        assert np.fromfile(raw, np.float32).tobytes() == \
+            kt.point_values(reader, time, 'density').tobytes()
     Delete(reader)
 
 
@@ -231,7 +243,8 @@ output.PointData.append(np.full(200, 7.25), 'constant')''')
 
 
 kt.run([filter_writes_the_series_once, information_is_that_of_the_series,
-        stated_quality_is_the_measured_one, values_between_steps_are_between_them,
+        stated_quality_is_the_measured_one, command_line_decodes_the_same_bytes,
+        values_between_steps_are_between_them,
         subset_has_the_bits_of_the_whole, bounds_are_the_same_at_every_resolution,
         types_and_components_are_kept, missing_values_come_back, fill_values_come_back,
         arrays_can_be_chosen, choice_of_arrays_survives_a_change_of_file, save_data_equals_the_filter,
