@@ -8,7 +8,13 @@
 
 #include "status.h"
 
-enum { MAX_RESTARTS = 2, N_VARIANCE_BATCHES = 64 };
+enum {
+    MAX_RESTARTS = 2,
+    MAX_ROLLBACKS = 10,
+    WATCH_BATCHES = 64,
+    RAMP_STEPS = 128,
+    N_VARIANCE_BATCHES = 64
+};
 
 kdinr_status kd_run_advance(kd_run *run, double work, kdinr_error *error)
 {
@@ -33,19 +39,10 @@ double kd_train_decay(kdinr_decay decay, double x)
     return (0.5 * (1.0 + cos(pi * x)) * 0.99 + 0.01) * fmin(1.0, x / 0.02 + 0.01);
 }
 
-/* Mean and variance of targets, and the loss of the latest batches. */
+/* Mean and variance of targets. */
 typedef struct tally {
     double n, sum[KD_NET_MAX_OUTPUTS], squares;
-    double loss; /* exponential mean */
-    double n_losses;
 } tally;
-
-/* What an attempt works on. */
-typedef struct attempt_space {
-    void *state;  /* of the backend */
-    float *batch; /* coordinates, then targets */
-    bool collapsed;
-} attempt_space;
 
 static void tally_targets(tally *t, const float *targets, size_t n, int n_outputs)
 {
@@ -70,52 +67,108 @@ static double tally_variance(const tally *t, int n_outputs)
     return variance / n_outputs;
 }
 
-/* Note the loss of one step; has the attempt collapsed? */
-static bool tally_loss(tally *t, double loss, double step, double steps, kd_outcome *outcome)
+/* One training: what it works on and how it fares. */
+typedef struct session {
+    kd_run *run;
+    const kd_net *net;
+    const kd_source *source;
+    const kd_schedule *schedule;
+    void *state;        /* of the backend */
+    float *batch;       /* coordinates, then targets */
+    float *best_params; /* [n_params] */
+    double best;        /* mean loss of the best 64 batches; INFINITY: none yet */
+    double sum;         /* of the losses of the present 64 batches */
+    double n_last;      /* batches in outcome.loss */
+    double ramp_from;   /* step of the latest rollback, for a new warm-up */
+    tally targets;
+    kd_outcome outcome;
+} session;
+
+/* Every 64 batches: remember good parameters, go back to them after a collapse. */
+static kdinr_status watch(session *s, double step, kdinr_error *error)
 {
-    if (step >= 0.9 * (steps - 1.0)) {
-        outcome->loss = (outcome->loss * t->n_losses + loss) / (t->n_losses + 1.0);
-        t->n_losses += 1.0;
+    const kd_backend *backend = s->run->backend;
+    const double mean = s->sum / WATCH_BATCHES;
+
+    s->sum = 0.0;
+    if (mean < s->best) {
+        s->best = mean;
+        return backend->get_params(s->state, s->best_params, error);
     }
-    t->loss = step == 0.0 ? loss : t->loss + 0.05 * (loss - t->loss);
-    return !isfinite(loss) ||
-           (steps >= 200.0 && step == floor(steps / 4.0) && outcome->restarts < MAX_RESTARTS &&
-            t->loss > 0.9 * outcome->variance);
+    if (isfinite(mean) && (mean < 8.0 * s->best || mean < 0.1 * s->outcome.variance))
+        return KDINR_OK;
+    if (s->outcome.rollbacks == MAX_ROLLBACKS) {
+        return isfinite(mean)
+                   ? KDINR_OK
+                   : kd_fail(error, KDINR_ERROR_TRAINING,
+                             "training diverged %d times; a lower learning rate may help",
+                             MAX_ROLLBACKS + 1);
+    }
+    s->outcome.rollbacks++;
+    s->ramp_from = step;
+    return backend->set_params(s->state, s->best_params, error);
 }
 
-/* One attempt from the backend's present parameters. *collapsed tells whether it failed. */
-static kdinr_status attempt(kd_run *run, const kd_net *net, const kd_source *source,
-                            const kd_schedule *schedule, attempt_space *space, kd_outcome *outcome,
-                            kdinr_error *error)
+static double learning_rate(const session *s, double step, double steps)
 {
-    const kdinr_options *options = run->options;
-    const size_t n = schedule->batch;
-    float *coords = space->batch, *targets = coords + n * (size_t)net->n_inputs;
-    const double steps = fmax(1.0, floor(schedule->samples / (double)n));
-    const double top = schedule->rate * ldexp(1.0, -outcome->restarts);
-    tally t = {0};
+    const double ramp = fmin(1.0, (step - s->ramp_from + 1.0) / RAMP_STEPS);
 
-    space->collapsed = false;
-    outcome->loss = 0.0;
+    return s->schedule->rate * ldexp(1.0, -s->outcome.restarts - s->outcome.rollbacks) *
+           kd_train_decay(s->run->options->decay, (step + 0.5) / steps) *
+           (s->outcome.rollbacks > 0 ? ramp : 1.0);
+}
+
+/* One batch. */
+static kdinr_status train_step(session *s, double step, double steps, kdinr_error *error)
+{
+    const size_t n = s->schedule->batch;
+    const double rate = learning_rate(s, step, steps);
+    const kd_step rates = {rate, rate * s->run->options->matrix_rate_scale};
+    float *coords = s->batch, *targets = coords + n * (size_t)s->net->n_inputs;
+    double loss;
+
+    KD_TRY(s->source->draw(s->source->user, (uint64_t)step * n, n, coords, targets, error));
+    KD_TRY(s->run->backend->train_step(s->state, coords, targets, n, &rates, &loss, error));
+    KD_TRY(kd_run_advance(s->run, s->schedule->work / steps, error));
+    if (step < N_VARIANCE_BATCHES) {
+        tally_targets(&s->targets, targets, n, s->net->n_outputs);
+        s->outcome.variance = tally_variance(&s->targets, s->net->n_outputs);
+    }
+    if (step >= 0.9 * (steps - 1.0)) {
+        s->outcome.loss = (s->outcome.loss * s->n_last + loss) / (s->n_last + 1.0);
+        s->n_last += 1.0;
+    }
+    s->sum += loss;
+    return KDINR_OK;
+}
+
+/* From the initial parameters to the end, or to where it is clear that nothing was learnt. */
+static kdinr_status attempt(session *s, const float *params, bool *failed, kdinr_error *error)
+{
+    const double steps = fmax(1.0, floor(s->schedule->samples / (double)s->schedule->batch));
+
+    *failed = false;
+    s->best = INFINITY;
+    s->sum = s->n_last = s->outcome.loss = s->ramp_from = 0.0;
+    s->outcome.rollbacks = 0;
+    memset(&s->targets, 0, sizeof s->targets);
+    memcpy(s->best_params, params, s->net->n_params * sizeof *params);
+    KD_TRY(s->run->backend->set_params(s->state, params, error));
     for (double step = 0.0; step < steps; step += 1.0) {
-        const double rate = top * kd_train_decay(options->decay, (step + 0.5) / steps);
-        const kd_step rates = {rate, rate * options->matrix_rate_scale};
-        double loss;
-
-        KD_TRY(source->draw(source->user, (uint64_t)step * n, n, coords, targets, error));
-        KD_TRY(run->backend->train_step(space->state, coords, targets, n, &rates, &loss, error));
-        KD_TRY(kd_run_advance(run, schedule->work / steps, error));
-        if (step < N_VARIANCE_BATCHES) {
-            tally_targets(&t, targets, n, net->n_outputs);
-            outcome->variance = tally_variance(&t, net->n_outputs);
-        }
-        if (tally_loss(&t, loss, step, steps, outcome)) {
-            run->work_done -= schedule->work * (step + 1.0) / steps;
-            space->collapsed = true;
+        KD_TRY(train_step(s, step, steps, error));
+        if (fmod(step + 1.0, WATCH_BATCHES) == 0.0) KD_TRY(watch(s, step, error));
+        if (step == floor(steps / 4.0) && steps >= 4.0 * WATCH_BATCHES &&
+            s->outcome.restarts < MAX_RESTARTS && !(s->best < 0.9 * s->outcome.variance)) {
+            s->run->work_done -= s->schedule->work * (step + 1.0) / steps;
+            *failed = true;
             return KDINR_OK;
         }
     }
-    return KDINR_OK;
+    return isfinite(s->outcome.loss)
+               ? KDINR_OK
+               : kd_fail(error, KDINR_ERROR_TRAINING,
+                         "training ended with a loss that is not finite; a lower "
+                         "learning rate may help");
 }
 
 kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
@@ -127,30 +180,28 @@ kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
                                       .optimizer = run->options->optimizer,
                                       .max_batch = schedule->batch};
     const size_t row = (size_t)(net->n_inputs + net->n_outputs);
-    attempt_space space = {.batch = malloc(schedule->batch * row * sizeof *space.batch)};
-    kd_outcome result = {0};
+    session s = {.run = run, .net = net, .source = source, .schedule = schedule};
+    bool failed = true;
     kdinr_status status = KDINR_OK;
 
-    if (space.batch == NULL) {
-        return kd_fail_memory(error, schedule->batch * row * sizeof *space.batch, "batch");
+    s.batch = malloc(schedule->batch * row * sizeof *s.batch);
+    s.best_params = malloc(net->n_params * sizeof *s.best_params);
+    if (s.batch == NULL || s.best_params == NULL) {
+        status = kd_fail_memory(error, (schedule->batch * row + net->n_params) * 4, "batch");
+        goto done;
     }
-    KD_TRY_DONE(run->backend->open(net, &config, &space.state, error));
-    for (;; result.restarts++) {
-        KD_TRY_DONE(run->backend->set_params(space.state, params, error));
-        KD_TRY_DONE(attempt(run, net, source, schedule, &space, &result, error));
-        if (!space.collapsed) break;
-        if (result.restarts == MAX_RESTARTS) {
-            status = kd_fail(error, KDINR_ERROR_TRAINING,
-                             "training diverged %d times; a lower learning rate may help",
-                             MAX_RESTARTS + 1);
-            goto done;
-        }
+    KD_TRY_DONE(run->backend->open(net, &config, &s.state, error));
+    for (;;) {
+        KD_TRY_DONE(attempt(&s, params, &failed, error));
+        if (!failed) break;
+        s.outcome.restarts++;
     }
-    KD_TRY_DONE(run->backend->get_params(space.state, params, error));
-    if (outcome != NULL) *outcome = result;
+    KD_TRY_DONE(run->backend->get_params(s.state, params, error));
+    if (outcome != NULL) *outcome = s.outcome;
 
 done:
-    run->backend->close(space.state);
-    free(space.batch);
+    run->backend->close(s.state);
+    free(s.batch);
+    free(s.best_params);
     return status;
 }

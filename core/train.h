@@ -46,13 +46,17 @@ double kd_train_decay(kdinr_decay decay, double x);
 typedef struct kd_outcome {
     double loss;     /* mean squared error over the last tenth of the batches */
     double variance; /* of the targets: the loss of the best constant */
-    int restarts;    /* collapses that were caught */
+    int restarts;    /* from the initial values, with half the rate */
+    int rollbacks;   /* to the best parameters so far, with half the rate */
 } kd_outcome;
 
-/** Train. A run that is not below nine tenths of the variance after a quarter of its steps, or
- * whose loss is not finite, has collapsed: it starts over with half the rate, at most twice. params
- * in the initial values, out the trained ones, [net->n_params] outcome  may be NULL errors TRAINING
- * (not finite to the end), CANCELLED, MEMORY, BACKEND */
+/** Train. Networks of sines can collapse to their mean in the midst of training. Two watches:
+ *  a run that is not below nine tenths of the variance after a quarter of its steps starts over
+ * with half the rate, at most twice; a run whose loss, over 64 batches, jumps to more than eight
+ * times its best and a tenth of the variance, or is not finite, goes on from its best parameters
+ * with half the rate, at most ten times. params   in the initial values, out the trained ones,
+ * [net->n_params] outcome  may be NULL errors   TRAINING (not finite to the end), CANCELLED,
+ * MEMORY, BACKEND */
 kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
                       const kd_schedule *schedule, float *params, kd_outcome *outcome,
                       kdinr_error *error);

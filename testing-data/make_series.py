@@ -1,5 +1,5 @@
 """Turn the raw files of one series (one a time step) into what is in this folder: NAME/NAME_0000.vti
-... (zlib-compressed) and NAME.pvd with the time values. Run by hand, once per series:
+... (compressed) and NAME.pvd with the time values. Run by hand, once per series:
 
     pvpython make_series.py SERIES FOLDER_WITH_RAW_FILES
 """
@@ -39,11 +39,12 @@ def write_step(path, array, values, origin, spacing):
     writer = vtkXMLImageDataWriter()
     writer.SetFileName(path)
     writer.SetInputData(image)
-    writer.SetDataModeToAppended()
-    writer.EncodeAppendedDataOff()
-    writer.SetCompressorTypeToZLib()
+    # Inline: since Debian's security update of expat (2.5.0-1+deb12u4), ParaView 5.11 refuses files
+    # with appended data, its own default.
+    writer.SetDataModeToBinary()
+    writer.SetCompressorTypeToLZMA()
     writer.SetCompressionLevel(9)
-    writer.SetBlockSize(1 << 20)
+    writer.SetBlockSize(1 << 22)
     if not writer.Write():
         sys.exit(path + " could not be written")
 

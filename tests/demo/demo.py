@@ -61,15 +61,18 @@ def compare(source, reader):
     return 20 * math.log10((high - low) / rmse), rmse, largest, seconds / len(source.TimestepValues)
 
 
-def add_text(view, text, place, size):
-    label = simple.Text(Text=text)
-    shown = simple.Show(label, view)
-    shown.WindowLocation = place
-    shown.FontSize = size
+def add_caption(view):
+    """An empty text at the top."""
+    caption = simple.Text()
+    shown = simple.Show(caption, view)
+    shown.WindowLocation = "Upper Center"
+    shown.Justification = "Center"
+    shown.FontSize = 18
     shown.Color = [0.1, 0.1, 0.1]
+    return caption
 
 
-def panel(view, proxy, array, preset, data_range, title, caption):
+def panel(view, proxy, array, preset, data_range, title):
     """What one view shows."""
     shown = simple.Show(proxy, view)
     shown.SetRepresentationType("Surface")
@@ -89,7 +92,6 @@ def panel(view, proxy, array, preset, data_range, title, caption):
     bar.AddRangeLabels = 0
     bar.LabelFormat, bar.AutomaticLabelFormat = "%.4g", 0
     bar.Visibility = 1
-    add_text(view, caption, "Upper Center", 20)
     view.Background = [1, 1, 1]
     view.UseColorPaletteForBackground = 0
     view.OrientationAxesVisibility = 0
@@ -112,7 +114,7 @@ def three_views():
     return layout, views
 
 
-def make_pictures(source, reader, sizes, rmse, folder):
+def make_pictures(source, reader, sizes, psnr, rmse, folder):
     """One picture a month: original, decoded, difference, of the sea north of the equator, cut there
     so that its depths are seen."""
     north = [simple.ExtractSubset(Input=proxy, VOI=[0, 179, 44, 89, 0, 18])
@@ -121,22 +123,19 @@ def make_pictures(source, reader, sizes, rmse, folder):
         Input=north, ArrayName="difference",
         Expression="inputs[0].PointData['%s'] - inputs[1].PointData['%s']" % (ARRAY, ARRAY))
     layout, views = three_views()
-    captions = ("Original: %.1f MB" % (sizes[0] / 1e6), "Decoded from %.0f kB" % (sizes[1] / 1e3),
-                "Difference")
-    for view, proxy, caption in zip(views, north, captions):
-        panel(view, proxy, ARRAY, "Inferno (matplotlib)", (-2, 31), "Sea temperature, °C", caption)
+    for view, proxy in zip(views, north):
+        panel(view, proxy, ARRAY, "Inferno (matplotlib)", (-2, 31), "Sea temperature, °C")
     panel(views[2], difference, "difference", "Cool to Warm", (-4 * rmse, 4 * rmse),
-          "Original − decoded, °C", captions[2])
+          "Original − decoded, °C")
+    captions = [add_caption(view) for view in views]
     for month, name in MONTHS.items():
-        label = simple.Text(Text=name)
         for view in views:
             view.ViewTime = month
-        shown = simple.Show(label, views[0])
-        shown.WindowLocation = "Upper Left Corner"
-        shown.FontSize, shown.Color = 20, [0.1, 0.1, 0.1]
+        captions[0].Text = "%s, original\nthe year: %.1f MB" % (name, sizes[0] / 1e6)
+        captions[1].Text = "%s, decoded\nthe year: %.0f kB" % (name, sizes[1] / 1e3)
+        captions[2].Text = "%s, difference\nPSNR of the year: %.1f dB" % (name, psnr)
         path = os.path.join(folder, "ocean_month_%02d.png" % month)
         simple.SaveScreenshot(path, layout, ImageResolution=PICTURE)
-        simple.Delete(label)
         print("picture    %s" % path)
 
 
@@ -159,7 +158,7 @@ def main(plugin, series, folder):
     print("quality    PSNR %.2f dB over the sea, RMSE %.3f °C, largest error %.2f °C; land is exact"
           % (psnr, rmse, largest))
     print("time       %.0f s to compress, %.2f s to decode a month" % (seconds, decode_seconds))
-    make_pictures(source, reader, sizes, rmse, folder)
+    make_pictures(source, reader, sizes, psnr, rmse, folder)
 
 
 main(*sys.argv[1:])

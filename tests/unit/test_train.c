@@ -78,7 +78,7 @@ static void train_reports_divergence(void **state)
 
     (void)state;
     check_fails(train_line(&options, &user, &outcome, &error), KDINR_ERROR_TRAINING,
-                "diverged 3 times", error);
+                "a loss that is not finite", error);
 }
 
 static bool refuse(void *user, double fraction, const char *stage)
