@@ -149,21 +149,23 @@ static void build_alias(kd_sampler *sampler, double *mass, uint32_t *stack)
     }
 }
 
-/* Eq. 2, scaled by the present share of the block. */
+/* Eq. 2. A block with few present samples is drawn as often as a full one: a strait or an island's
+ * shore is hard, and few samples are all there is to learn it from. */
 static void block_masses(const kd_blocks *blocks, const float *entropy, const float *present,
                          kdinr_sampling kind, double epsilon, double *mass)
 {
-    double sum = 0.0, most = 0.0;
+    double sum = 0.0;
 
     for (size_t i = 0; i < blocks->n; i++) {
         sum += entropy[i];
-        most = present[i] > most ? present[i] : most;
     }
     epsilon = epsilon < 0.0 ? -epsilon / (double)blocks->n : epsilon;
     for (size_t i = 0; i < blocks->n; i++) {
-        const double p = sum > 0.0 ? entropy[i] / sum + epsilon : 1.0;
-
-        mass[i] = (kind == KDINR_SAMPLING_UNIFORM ? 1.0 : p) * present[i] / most;
+        if (kind == KDINR_SAMPLING_UNIFORM) {
+            mass[i] = present[i];
+        } else {
+            mass[i] = present[i] <= 0.0f ? 0.0 : sum > 0.0 ? entropy[i] / sum + epsilon : 1.0;
+        }
     }
 }
 

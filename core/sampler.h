@@ -30,9 +30,9 @@ void kd_sampler_present(const kd_blocks *blocks, const uint8_t *classes, float *
 
 typedef struct kd_sampler kd_sampler;
 
-/** Prepare drawing. A block is drawn with probability proportional to E_i / sum E + epsilon, eq. 2
- *  (epsilon < 0: -epsilon / number of blocks), scaled by the share of its samples that are present;
- *  with KDINR_SAMPLING_UNIFORM every present sample is equally likely.
+/** Prepare drawing. A block that has present samples is drawn with probability proportional to
+ *  E_i / sum E + epsilon, eq. 2 (epsilon < 0: -epsilon / number of blocks); with
+ *  KDINR_SAMPLING_UNIFORM every present sample is equally likely.
  *  entropy, present  [blocks->n], not kept; sum of present must be > 0
  *  errors  MEMORY */
 kdinr_status kd_sampler_create(const kd_blocks *blocks, const float *entropy, const float *present,

@@ -39,7 +39,7 @@ def write_step(path, array, values, origin, spacing):
     writer = vtkXMLImageDataWriter()
     writer.SetFileName(path)
     writer.SetInputData(image)
-    # Inline: since Debian's security update of expat (2.5.0-1+deb12u4), ParaView 5.11 refuses files
+    # Inline: since Debian's security update of expat (2.5.0-1+deb12u2), ParaView 5.11 refuses files
     # with appended data, its own default.
     writer.SetDataModeToBinary()
     writer.SetCompressorTypeToLZMA()
