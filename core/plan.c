@@ -22,7 +22,8 @@ enum {
     MOST_WINDOW = 64,
     PILOT_WIDTH = 16,
     PILOT_BATCH = 1024,
-    PILOT_STEPS = 300
+    PILOT_STEPS = 300,      /* at most, for each frequency; */
+    LEAST_PILOT_STEPS = 40, /* all together take at most half a cold teacher's samples */
 };
 
 int kd_plan_steps(const kdinr_options *options)
@@ -223,16 +224,22 @@ void kd_plan_widths(const kdinr_options *options, const kd_plan *plan, int n_ste
     }
 }
 
+static const float pilot_omegas[] = {4, 6, 8, 11, 15, 20, 30};
+
+enum { N_OMEGAS = sizeof pilot_omegas / sizeof *pilot_omegas };
+
 /* The loss that a short training from one frequency reaches. */
 static kdinr_status try_omega(kd_run *run, const kd_cut *cut, const kd_plan *plan, float omega,
                               double *loss, kdinr_error *error)
 {
+    const double steps = fmax(
+        LEAST_PILOT_STEPS, fmin(PILOT_STEPS, plan->cold_samples / (2.0 * N_OMEGAS * PILOT_BATCH)));
     kd_teacher_plan trial = {.shape = plan->teacher, .stream = UINT64_C(0x70696C6F74)};
     kd_teacher teacher;
 
     trial.shape.omega_first = omega;
     if (trial.shape.width > PILOT_WIDTH) trial.shape.width = PILOT_WIDTH;
-    trial.cold_samples = (double)PILOT_STEPS * PILOT_BATCH;
+    trial.cold_samples = floor(steps) * PILOT_BATCH;
     trial.schedule = (kd_schedule){
         .samples = trial.cold_samples, .batch = PILOT_BATCH, .rate = run->options->teacher_rate};
     KD_TRY(kd_teacher_train(run, cut, &trial, &teacher, error));
@@ -243,18 +250,17 @@ static kdinr_status try_omega(kd_run *run, const kd_cut *cut, const kd_plan *pla
 
 kdinr_status kd_plan_pilot(kd_run *run, const kd_cut *cut, kd_plan *plan, kdinr_error *error)
 {
-    static const float omegas[] = {4, 6, 8, 11, 15, 20, 30};
     double least = INFINITY;
 
     plan->teacher.omega_first = 10.0f;
     if (cut->constant) return KDINR_OK;
-    for (size_t i = 0; i < sizeof omegas / sizeof *omegas; i++) {
+    for (size_t i = 0; i < N_OMEGAS; i++) {
         double loss;
 
-        KD_TRY(try_omega(run, cut, plan, omegas[i], &loss, error));
+        KD_TRY(try_omega(run, cut, plan, pilot_omegas[i], &loss, error));
         if (loss < least) {
             least = loss;
-            plan->teacher.omega_first = omegas[i];
+            plan->teacher.omega_first = pilot_omegas[i];
         }
     }
     return KDINR_OK;

@@ -12,6 +12,7 @@ enum {
     MAX_RESTARTS = 2,
     MAX_ROLLBACKS = 10,
     WATCH_BATCHES = 64,
+    PATIENCE_BATCHES = 512, /* even slow learners are below the variance by then */
     RAMP_STEPS = 128,
     N_VARIANCE_BATCHES = 64
 };
@@ -157,8 +158,8 @@ static kdinr_status attempt(session *s, const float *params, bool *failed, kdinr
     for (double step = 0.0; step < steps; step += 1.0) {
         KD_TRY(train_step(s, step, steps, error));
         if (fmod(step + 1.0, WATCH_BATCHES) == 0.0) KD_TRY(watch(s, step, error));
-        if (step == floor(steps / 4.0) && steps >= 4.0 * WATCH_BATCHES &&
-            s->outcome.restarts < MAX_RESTARTS && !(s->best < 0.9 * s->outcome.variance)) {
+        if (step == floor(steps / 4.0) && steps >= 4.0 * PATIENCE_BATCHES &&
+            s->outcome.restarts < MAX_RESTARTS && !(s->best < 0.95 * s->outcome.variance)) {
             s->run->work_done -= s->schedule->work * (step + 1.0) / steps;
             *failed = true;
             return KDINR_OK;
