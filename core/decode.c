@@ -221,8 +221,9 @@ static kdinr_status check_request(const kdinr_decoder *decoder, const kdinr_requ
     if (kdinr_type_size(request->type) == 0) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT, "%d is not a value type", (int)request->type);
     }
-    if (isnan(request->time))
+    if (isnan(request->time)) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT, "the time is not a number");
+    }
     KD_TRY(check_extent(decoder, request, samples, error));
     double bytes =
         (double)kdinr_type_size(request->type) * decoder->info.arrays[request->array].n_components;

@@ -246,9 +246,14 @@ static kdinr_status measure_sensitivity(pool *p, const kd_student_plan *plan, kd
                              KDINR_SAMPLING_UNIFORM, 0.0, &p->sampler, error));
     p->n = n;
     KD_TRY(pool_fill(p, 0, error));
-    return kd_quant_measure(p->run->backend, options->n_threads, &student->net, student->params,
-                            p->coords, n, kd_rng_key(options->seed, plan->stream),
-                            student->sensitivity, error);
+    const kd_quant_probe probe = {p->run->backend,
+                                  options->n_threads,
+                                  &student->net,
+                                  student->params,
+                                  p->coords,
+                                  n,
+                                  kd_rng_key(options->seed, plan->stream)};
+    return kd_quant_measure(&probe, student->sensitivity, error);
 }
 
 kdinr_status kd_distill_train(kd_run *run, const kd_lesson *lesson, const kd_student_plan *plan,

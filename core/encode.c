@@ -180,8 +180,9 @@ static kdinr_status add_time(kdinr_encoder *encoder, double time, kdinr_error *e
 {
     kd_model *model = &encoder->model;
 
-    if (!isfinite(time))
+    if (!isfinite(time)) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT, "the time of a step is not finite");
+    }
     if (model->n_steps > 0 && !(time > model->times[model->n_steps - 1])) {
         return kd_fail(
             error, KDINR_ERROR_ARGUMENT,
@@ -284,8 +285,8 @@ static kdinr_status verify_array(kdinr_encoder *encoder, int a, const kdinr_arra
                                     encoder->options.n_threads, &encoder->fields[a], error));
     }
     (void)kd_volume_classify(array, track->n_samples, classes, range);
-    KD_TRY_DONE(kd_measure_step(encoder->fields[a], array, track->samples, classes, step, &quality,
-                                &encoder->run, error));
+    KD_TRY_DONE(
+        kd_measure_step(encoder->fields[a], array, classes, step, &quality, &encoder->run, error));
     track->quality[step] = quality;
 
 done:

@@ -69,6 +69,11 @@ void kd_field_free(kd_field *field)
     free(field);
 }
 
+const int *kd_field_stored(const kd_field *field)
+{
+    return field->stored;
+}
+
 /* The backend state of a network, made on first use. */
 static kdinr_status open_network(kd_field *field, size_t i, kdinr_error *error)
 {

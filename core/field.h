@@ -25,6 +25,9 @@ kdinr_status kd_field_create(const kd_model *model, int a, const kd_backend *bac
 kdinr_status kd_field_read(kd_field *field, const int samples[3], const int extent[6], double s,
                            float *values, kd_run *run, kdinr_error *error);
 
+/** Samples of the array per axis at the stored resolution: [3]. */
+const int *kd_field_stored(const kd_field *field);
+
 /** NULL is fine. */
 void kd_field_free(kd_field *field);
 

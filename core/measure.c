@@ -73,16 +73,17 @@ static void finish_means(kd_quality *quality, size_t nc, double n)
     }
 }
 
-kdinr_status kd_measure_kept(kd_field *field, const int samples[3], int n_components,
-                             const kd_kept *kept, double s, kd_quality *quality, kdinr_error *error)
+kdinr_status kd_measure_kept(kd_field *field, int n_components, const kd_kept *kept, double s,
+                             kd_quality *quality, kdinr_error *error)
 {
     const size_t nc = (size_t)n_components, length = (size_t)kept->length;
     float *values = malloc(length * nc * sizeof *values);
     double n = 0.0;
     kdinr_status status = KDINR_OK;
 
-    if (values == NULL)
+    if (values == NULL) {
         return kd_fail_memory(error, length * nc * sizeof *values, "row of samples");
+    }
     memset(quality->squares, 0, sizeof quality->squares);
     quality->max_error = 0.0;
     quality->exact = false;
@@ -91,7 +92,7 @@ kdinr_status kd_measure_kept(kd_field *field, const int samples[3], int n_compon
         const int extent[6] = {start[0], start[0] + kept->length - 1, start[1], start[1], start[2],
                                start[2]};
 
-        KD_TRY_DONE(kd_field_read(field, samples, extent, s, values, NULL, error));
+        KD_TRY_DONE(kd_field_read(field, kd_field_stored(field), extent, s, values, NULL, error));
         for (size_t i = 0; i < length; i++) {
             const size_t at = (size_t)row * length + i;
 
@@ -109,10 +110,10 @@ done:
     return status;
 }
 
-kdinr_status kd_measure_step(kd_field *field, const kdinr_array *array, const int samples[3],
-                             const uint8_t *classes, double s, kd_quality *quality, kd_run *run,
-                             kdinr_error *error)
+kdinr_status kd_measure_step(kd_field *field, const kdinr_array *array, const uint8_t *classes,
+                             double s, kd_quality *quality, kd_run *run, kdinr_error *error)
 {
+    const int *samples = kd_field_stored(field);
     const size_t nc = (size_t)array->n_components;
     const size_t row = (size_t)samples[0], n_rows = (size_t)samples[1] * (size_t)samples[2];
     const int n_y = SLAB_SAMPLES / samples[0] > samples[1] ? samples[1]

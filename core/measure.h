@@ -30,15 +30,13 @@ kdinr_status kd_measure_keep(const kdinr_array *array, const int samples[3], con
 
 /** Compare kept rows with what the field says at step s. Sets all but n_present.
  *  errors  MEMORY, BACKEND */
-kdinr_status kd_measure_kept(kd_field *field, const int samples[3], int n_components,
-                             const kd_kept *kept, double s, kd_quality *quality,
-                             kdinr_error *error);
+kdinr_status kd_measure_kept(kd_field *field, int n_components, const kd_kept *kept, double s,
+                             kd_quality *quality, kdinr_error *error);
 
 /** Compare a whole step, a slab at a time.
  *  errors  MEMORY, BACKEND, CANCELLED */
-kdinr_status kd_measure_step(kd_field *field, const kdinr_array *array, const int samples[3],
-                             const uint8_t *classes, double s, kd_quality *quality, kd_run *run,
-                             kdinr_error *error);
+kdinr_status kd_measure_step(kd_field *field, const kdinr_array *array, const uint8_t *classes,
+                             double s, kd_quality *quality, kd_run *run, kdinr_error *error);
 
 /** Free what kept owns. */
 void kd_measure_release(kd_kept *kept);

@@ -135,8 +135,9 @@ static void choose_shape(const kdinr_options *options, double params, kd_net_sha
 
     shape->depth = wanted;
     shape->width = options->width > 0 ? options->width : kd_net_width_for(shape, params);
-    if (options->depth > 0 || options->width > 0 || options->weights == KDINR_WEIGHTS_QUANTISED)
+    if (options->depth > 0 || options->width > 0 || options->weights == KDINR_WEIGHTS_QUANTISED) {
         return;
+    }
     const kd_net_shape middle = *shape;
     for (int depth = wanted > 2 ? wanted - 2 : 1; depth <= wanted + 4; depth++) {
         kd_net_shape trial = middle;

@@ -34,70 +34,68 @@ static double root_mean_square(const float *values, size_t n)
 }
 
 /* What measuring one network needs. */
-typedef struct probe {
-    const kd_backend *backend;
-    void *state;
-    const kd_net *net;
-    const float *params, *coords;
-    size_t n;
+typedef struct measurement {
+    const kd_quant_probe *probe;
+    void *state;    /* of the backend */
     float *moved;   /* [n_params] */
-    float *outputs; /* [n][n_outputs] of params */
+    float *outputs; /* [n][n_outputs] of the parameters as they are */
     float *after;   /* [n][n_outputs] of moved */
-} probe;
+} measurement;
 
-static kdinr_status probe_tensor(probe *p, int tensor, uint64_t key, double *sensitivity,
-                                 kdinr_error *error)
+static kdinr_status measure_tensor(measurement *m, int tensor, double *sensitivity,
+                                   kdinr_error *error)
 {
-    const size_t n_values = p->n * (size_t)p->net->n_outputs;
+    const kd_quant_probe *probe = m->probe;
+    const kd_net *net = probe->net;
+    const size_t n_values = probe->n * (size_t)net->n_outputs;
     size_t n;
-    const size_t start = tensor_start(p->net, tensor, &n);
-    const double delta = 0.01 * root_mean_square(p->params + start, n) + 1e-6;
+    const size_t start = tensor_start(net, tensor, &n);
+    const double delta = 0.01 * root_mean_square(probe->params + start, n) + 1e-6;
     double sum = 0.0;
 
-    memcpy(p->moved, p->params, p->net->n_params * sizeof *p->moved);
+    memcpy(m->moved, probe->params, net->n_params * sizeof *m->moved);
     for (size_t i = 0; i < n; i++) {
-        const bool minus = kd_rng_at(key, start + i) >> 63;
-        p->moved[start + i] += (float)(minus ? -delta : delta);
+        const bool minus = kd_rng_at(probe->key, start + i) >> 63;
+        m->moved[start + i] += (float)(minus ? -delta : delta);
     }
-    KD_TRY(p->backend->set_params(p->state, p->moved, error));
-    KD_TRY(p->backend->evaluate(p->state, p->coords, p->n, p->after, error));
+    KD_TRY(probe->backend->set_params(m->state, m->moved, error));
+    KD_TRY(probe->backend->evaluate(m->state, probe->coords, probe->n, m->after, error));
     for (size_t i = 0; i < n_values; i++) {
-        const double change = (double)p->after[i] - p->outputs[i];
+        const double change = (double)m->after[i] - m->outputs[i];
         sum += change * change;
     }
     *sensitivity = fmax(sum / (double)n_values / (delta * delta * (double)n), 1e-12);
     return KDINR_OK;
 }
 
-kdinr_status kd_quant_measure(const kd_backend *backend, int n_threads, const kd_net *net,
-                              const float *params, const float *coords, size_t n, uint64_t key,
-                              double *sensitivity, kdinr_error *error)
+kdinr_status kd_quant_measure(const kd_quant_probe *probe, double *sensitivity, kdinr_error *error)
 {
-    const kd_backend_config config = {.n_threads = n_threads};
-    const size_t n_values = n * (size_t)net->n_outputs;
-    probe p = {.backend = backend, .net = net, .params = params, .coords = coords, .n = n};
+    const kd_backend_config config = {.n_threads = probe->n_threads};
+    const kd_backend *backend = probe->backend;
+    const size_t n_values = probe->n * (size_t)probe->net->n_outputs;
+    measurement m = {.probe = probe};
     kdinr_status status = KDINR_OK;
 
-    p.moved = malloc(net->n_params * sizeof *p.moved);
-    p.outputs = malloc(n_values * sizeof *p.outputs);
-    p.after = malloc(n_values * sizeof *p.after);
-    if (p.moved == NULL || p.outputs == NULL || p.after == NULL) {
-        status =
-            kd_fail_memory(error, (net->n_params + 2 * n_values) * sizeof(float), "sensitivity");
+    m.moved = malloc(probe->net->n_params * sizeof *m.moved);
+    m.outputs = malloc(n_values * sizeof *m.outputs);
+    m.after = malloc(n_values * sizeof *m.after);
+    if (m.moved == NULL || m.outputs == NULL || m.after == NULL) {
+        status = kd_fail_memory(error, (probe->net->n_params + 2 * n_values) * sizeof(float),
+                                "sensitivity");
         goto done;
     }
-    KD_TRY_DONE(backend->open(net, &config, &p.state, error));
-    KD_TRY_DONE(backend->set_params(p.state, params, error));
-    KD_TRY_DONE(backend->evaluate(p.state, coords, n, p.outputs, error));
-    for (int tensor = 0; tensor < 2 * net->n_layers; tensor++) {
-        KD_TRY_DONE(probe_tensor(&p, tensor, key, &sensitivity[tensor], error));
+    KD_TRY_DONE(backend->open(probe->net, &config, &m.state, error));
+    KD_TRY_DONE(backend->set_params(m.state, probe->params, error));
+    KD_TRY_DONE(backend->evaluate(m.state, probe->coords, probe->n, m.outputs, error));
+    for (int tensor = 0; tensor < 2 * probe->net->n_layers; tensor++) {
+        KD_TRY_DONE(measure_tensor(&m, tensor, &sensitivity[tensor], error));
     }
 
 done:
-    backend->close(p.state);
-    free(p.moved);
-    free(p.outputs);
-    free(p.after);
+    backend->close(m.state);
+    free(m.moved);
+    free(m.outputs);
+    free(m.after);
     return status;
 }
 

@@ -12,14 +12,21 @@
 #include "kdm.h"
 #include "net.h"
 
+/** A network and places that stand for its whole brick. */
+typedef struct kd_quant_probe {
+    const kd_backend *backend;
+    int n_threads;
+    const kd_net *net;
+    const float *params; /* [net->n_params] */
+    const float *coords; /* [n][net->n_inputs] */
+    size_t n;
+    uint64_t key; /* of random numbers */
+} kd_quant_probe;
+
 /** Mean squared derivative of the outputs with respect to the weights of each tensor, by changing
- * all weights of a tensor by a random sign times a small amount. coords       in  [n][n_inputs]
- *  sensitivity  out [2 * n_layers], squared output per squared weight, averaged over samples and
- *                   outputs
- *  errors  MEMORY, BACKEND */
-kdinr_status kd_quant_measure(const kd_backend *backend, int n_threads, const kd_net *net,
-                              const float *params, const float *coords, size_t n, uint64_t key,
-                              double *sensitivity, kdinr_error *error);
+ * all weights of a tensor by a random sign times a small amount. sensitivity  out [2 * n_layers],
+ * squared output per squared weight, averaged over samples and outputs errors  MEMORY, BACKEND */
+kdinr_status kd_quant_measure(const kd_quant_probe *probe, double *sensitivity, kdinr_error *error);
 
 /** One student of the file, as quantisation sees it. */
 typedef struct kd_quant_item {

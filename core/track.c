@@ -97,7 +97,7 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
 
 double kd_track_work(const kd_track *track, int n_steps)
 {
-    const double windows = (n_steps + track->plan.window - 1) / track->plan.window;
+    const int windows = (n_steps + track->plan.window - 1) / track->plan.window;
 
     return track->n_bricks *
            (track->plan.teacher_samples * n_steps + track->plan.student_samples * windows);

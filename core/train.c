@@ -96,8 +96,9 @@ static kdinr_status watch(session *s, double step, kdinr_error *error)
         s->best = mean;
         return backend->get_params(s->state, s->best_params, error);
     }
-    if (isfinite(mean) && (mean < 8.0 * s->best || mean < 0.1 * s->outcome.variance))
+    if (isfinite(mean) && (mean < 8.0 * s->best || mean < 0.1 * s->outcome.variance)) {
         return KDINR_OK;
+    }
     if (s->outcome.rollbacks == MAX_ROLLBACKS) {
         return isfinite(mean)
                    ? KDINR_OK

@@ -139,8 +139,8 @@ static kdinr_status estimate_quality(kd_track *track, kd_run *run, kdinr_error *
     for (int t = 0; t < track->n_open; t++) {
         const int step = track->window_first + t;
 
-        KD_TRY_DONE(kd_measure_kept(field, track->samples, kd_track_array(track)->n_components,
-                                    &track->kept[t], step, &track->quality[step], error));
+        KD_TRY_DONE(kd_measure_kept(field, kd_track_array(track)->n_components, &track->kept[t],
+                                    step, &track->quality[step], error));
     }
 
 done:

@@ -45,9 +45,8 @@ static int set_up(void **state)
                                 .omega_hidden = 30.0f};
     f->network = (kd_network){
         .kind = KD_NETWORK_FLOAT32, .width = WIDTH, .depth = DEPTH, .range = {{0.0f, 1.0f}}};
-    check_ok(kd_quant_measure(find_backend(), 1, &f->net, f->params, f->coords, N_COORDS, key,
-                              f->sensitivity, &error),
-             error);
+    const kd_quant_probe probe = {find_backend(), 1, &f->net, f->params, f->coords, N_COORDS, key};
+    check_ok(kd_quant_measure(&probe, f->sensitivity, &error), error);
     f->item = (kd_quant_item){&f->array, &f->network, f->params, f->sensitivity, 1.0};
     *state = f;
     return 0;
