@@ -10,7 +10,7 @@
 
 enum {
     MAX_RESTARTS = 2,
-    MAX_ROLLBACKS = 10,
+    MAX_ROLLBACKS = 6,
     WATCH_BATCHES = 64,
     PATIENCE_BATCHES = 512, /* even slow learners are below the variance by then */
     RAMP_STEPS = 128,
@@ -39,6 +39,10 @@ double kd_train_decay(kdinr_decay decay, double x)
     if (decay == KDINR_DECAY_HALVING) return pow(0.5, floor(4.0 * fmin(x, 0.9999)));
     return (0.5 * (1.0 + cos(pi * x)) * 0.99 + 0.01) * fmin(1.0, x / 0.02 + 0.01);
 }
+
+/* A rate that is too high shows as a loss that creeps up over thousands of steps, as the weights
+ * and with them the frequencies grow, or that jumps. Sixty-four batches average out all else. */
+#define COLLAPSE_FACTOR 2.0
 
 /* Mean and variance of targets. */
 typedef struct tally {
@@ -96,7 +100,7 @@ static kdinr_status watch(session *s, double step, kdinr_error *error)
         s->best = mean;
         return backend->get_params(s->state, s->best_params, error);
     }
-    if (isfinite(mean) && (mean < 8.0 * s->best || mean < 0.1 * s->outcome.variance)) {
+    if (isfinite(mean) && mean < COLLAPSE_FACTOR * s->best) {
         return KDINR_OK;
     }
     if (s->outcome.rollbacks == MAX_ROLLBACKS) {

@@ -51,12 +51,13 @@ typedef struct kd_outcome {
 } kd_outcome;
 
 /** Train. Networks of sines can collapse to their mean in the midst of training. Two watches: a run
- * of at least 2048 steps that after a quarter of them never was below 95 % of the variance starts
- * over with half the rate, at most twice; a run whose loss, over 64 batches, jumps to more than
- * eight times its best and a tenth of the variance, or is not finite, goes on from its best
- * parameters with half the rate, at most ten times. params   in the initial values, out the trained
- * ones, [net->n_params] outcome  may be NULL errors   TRAINING (not finite to the end), CANCELLED,
- * MEMORY, BACKEND */
+ *  of at least 2048 steps that after a quarter of them never was below 95 % of the variance starts
+ *  over with half the rate, at most twice; a run whose loss, over 64 batches, is more than twice
+ *  its best, or not finite, goes on from its best parameters with half the rate, at most six times.
+ *
+ *  params   in the initial values, out the trained ones, [net->n_params]
+ *  outcome  may be NULL
+ *  errors   TRAINING (not finite to the end), CANCELLED, MEMORY, BACKEND */
 kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
                       const kd_schedule *schedule, float *params, kd_outcome *outcome,
                       kdinr_error *error);
