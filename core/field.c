@@ -10,7 +10,7 @@
 #include "status.h"
 #include "volume.h"
 
-enum { CHUNK_ROWS = 1 << 15 };
+enum { CHUNK_SAMPLES = 1 << 15 };
 
 struct kd_field {
     const kd_model *model;
@@ -19,11 +19,8 @@ struct kd_field {
     int n_threads;
     int stored[3]; /* samples of the array at the stored resolution */
     size_t n_networks;
-    void **states;   /* [n_networks] backend states, made when first asked */
-    float *coords;   /* [CHUNK_ROWS][4] */
-    float *outputs;  /* [CHUNK_ROWS][n_components] */
-    float *weights;  /* [CHUNK_ROWS] */
-    size_t *targets; /* [CHUNK_ROWS] sample in the caller's array */
+    void **states;  /* [n_networks] backend states, made when first asked */
+    float *outputs; /* [CHUNK_SAMPLES][n_components] */
 };
 
 kdinr_status kd_field_create(const kd_model *model, int a, const kd_backend *backend, int n_threads,
@@ -42,14 +39,10 @@ kdinr_status kd_field_create(const kd_model *model, int a, const kd_backend *bac
     made->n_networks = (size_t)array->n_windows * (size_t)array->bricks[0] *
                        (size_t)array->bricks[1] * (size_t)array->bricks[2];
     made->states = calloc(made->n_networks, sizeof *made->states);
-    made->coords = malloc(CHUNK_ROWS * 4 * sizeof *made->coords);
-    made->outputs = malloc(CHUNK_ROWS * (size_t)array->n_components * sizeof *made->outputs);
-    made->weights = malloc(CHUNK_ROWS * sizeof *made->weights);
-    made->targets = malloc(CHUNK_ROWS * sizeof *made->targets);
-    if (made->states == NULL || made->coords == NULL || made->outputs == NULL ||
-        made->weights == NULL || made->targets == NULL) {
+    made->outputs = malloc(CHUNK_SAMPLES * (size_t)array->n_components * sizeof *made->outputs);
+    if (made->states == NULL || made->outputs == NULL) {
         kd_field_free(made);
-        return kd_fail_memory(error, CHUNK_ROWS * 64, "field");
+        return kd_fail_memory(error, CHUNK_SAMPLES * sizeof(float), "field");
     }
     *field = made;
     return KDINR_OK;
@@ -62,10 +55,7 @@ void kd_field_free(kd_field *field)
         field->backend->close(field->states[i]);
     }
     free(field->states);
-    free(field->coords);
     free(field->outputs);
-    free(field->weights);
-    free(field->targets);
     free(field);
 }
 
@@ -126,89 +116,109 @@ static void span_fill(const kd_field *field, int axis, int j, int n_samples, int
     }
 }
 
-/* One reading of one brick: what flush needs. */
+/* One reading of one brick: the samples its spans hold, at the time of `part`. */
 typedef struct brick_read {
     size_t network;
-    size_t n;      /* rows gathered */
-    float *values; /* the caller's */
+    span spans[3]; /* x, y, z */
+    const kd_window_part *part;
+    size_t nx, ny; /* samples of the whole extent */
+    float *values; /* the caller's, of the whole extent */
     kd_run *run;
 } brick_read;
 
-/* Add `weight` times the brick's answer to the gathered samples. */
-static kdinr_status flush(kd_field *field, brick_read *read, kdinr_error *error)
+/* Add weight times value to n samples of a row. outputs [n][n_components], NULL for a constant. */
+static void add_row(const kd_field *field, const kd_network *network, const float *outputs,
+                    const float *weights, float row_weight, size_t n, float *values)
 {
-    const kd_network *network = &field->array->networks[read->network];
     const size_t nc = (size_t)field->array->n_components;
 
-    if (network->kind != KD_NETWORK_CONSTANT) {
-        KD_TRY(field->backend->evaluate(field->states[read->network], field->coords, read->n,
-                                        field->outputs, error));
-    }
-    for (size_t i = 0; i < read->n; i++) {
+    for (size_t i = 0; i < n; i++) {
         for (size_t c = 0; c < nc; c++) {
             const float *range = network->range[c];
-            const float value = network->kind == KD_NETWORK_CONSTANT
-                                    ? range[0]
-                                    : kd_volume_denormalise(field->outputs[i * nc + c], range);
+            const float value =
+                outputs == NULL ? range[0] : kd_volume_denormalise(outputs[i * nc + c], range);
 
-            read->values[field->targets[i] * nc + c] += field->weights[i] * value;
+            values[i * nc + c] += row_weight * weights[i] * value;
         }
     }
-    const double n = (double)read->n;
-    read->n = 0;
-    return read->run == NULL ? KDINR_OK : kd_run_advance(read->run, n, error);
 }
 
-/* All samples of the extent that one brick answers at one window's time. */
-static kdinr_status read_brick(kd_field *field, const span spans[3], const int extent[6],
-                               const kd_window_part *part, brick_read *read, kdinr_error *error)
+/* A piece of the brick, at most CHUNK_SAMPLES samples: from[] to from[] + n[] of the spans. */
+static kdinr_status read_piece(kd_field *field, const brick_read *read, const size_t from[3],
+                               const size_t n[3], kdinr_error *error)
 {
-    const size_t nx = (size_t)(extent[1] - extent[0] + 1), ny = (size_t)(extent[3] - extent[2] + 1);
+    const kd_network *network = &field->array->networks[read->network];
+    const bool constant = network->kind == KD_NETWORK_CONSTANT;
+    const size_t nc = (size_t)field->array->n_components;
+    const span *x = &read->spans[0], *y = &read->spans[1], *z = &read->spans[2];
 
-    for (int z = 0; z < spans[2].n; z++) {
-        for (int y = 0; y < spans[1].n; y++) {
-            const float weight = part->weight * spans[2].weight[z] * spans[1].weight[y];
-            const size_t row =
-                ((size_t)(spans[2].first + z) * ny + (size_t)(spans[1].first + y)) * nx +
-                (size_t)spans[0].first;
+    if (!constant) {
+        const kd_grid grid = {.axes = {x->local + from[0], y->local + from[1], z->local + from[2]},
+                              .n = {n[0], n[1], n[2]},
+                              .time = read->part->local};
+        KD_TRY(field->backend->evaluate_grid(field->states[read->network], &grid, field->outputs,
+                                             error));
+    }
+    for (size_t row = 0; row < n[1] * n[2]; row++) {
+        const size_t j = from[1] + row % n[1], k = from[2] + row / n[1];
+        const size_t at = (((size_t)z->first + k) * read->ny + (size_t)y->first + j) * read->nx +
+                          (size_t)x->first + from[0];
 
-            for (int x = 0; x < spans[0].n; x++) {
-                float *coords = field->coords + read->n * 4;
+        add_row(field, network, constant ? NULL : field->outputs + row * n[0] * nc,
+                x->weight + from[0], read->part->weight * z->weight[k] * y->weight[j], n[0],
+                read->values + at * nc);
+    }
+    return read->run == NULL ? KDINR_OK
+                             : kd_run_advance(read->run, (double)(n[0] * n[1] * n[2]), error);
+}
 
-                coords[0] = spans[0].local[x];
-                coords[1] = spans[1].local[y];
-                coords[2] = spans[2].local[z];
-                coords[3] = part->local;
-                field->weights[read->n] = weight * spans[0].weight[x];
-                field->targets[read->n++] = row + (size_t)x;
-                if (read->n == CHUNK_ROWS) KD_TRY(flush(field, read, error));
+static size_t clamp_count(size_t wanted, size_t most)
+{
+    return wanted < 1 ? 1 : wanted < most ? wanted : most;
+}
+
+/* All samples of the extent that one brick answers at one window's time, piece by piece. */
+static kdinr_status read_brick(kd_field *field, const brick_read *read, kdinr_error *error)
+{
+    const size_t all[3] = {(size_t)read->spans[0].n, (size_t)read->spans[1].n,
+                           (size_t)read->spans[2].n};
+    const size_t nx = clamp_count(CHUNK_SAMPLES, all[0]);
+    const size_t ny = clamp_count(CHUNK_SAMPLES / nx, all[1]);
+    const size_t nz = clamp_count(CHUNK_SAMPLES / (nx * ny), all[2]);
+
+    for (size_t z = 0; z < all[2]; z += nz) {
+        for (size_t y = 0; y < all[1]; y += ny) {
+            for (size_t x = 0; x < all[0]; x += nx) {
+                const size_t from[3] = {x, y, z};
+                const size_t n[3] = {clamp_count(nx, all[0] - x), clamp_count(ny, all[1] - y),
+                                     clamp_count(nz, all[2] - z)};
+                KD_TRY(read_piece(field, read, from, n, error));
             }
         }
     }
-    return flush(field, read, error);
+    return KDINR_OK;
 }
 
 /* All bricks of one window. */
 static kdinr_status read_window(kd_field *field, const int samples[3], const int extent[6],
-                                const kd_window_part *part, span spans[3], brick_read *read,
-                                kdinr_error *error)
+                                brick_read *read, kdinr_error *error)
 {
     const int *bricks = field->array->bricks;
-    size_t network =
-        (size_t)part->window * (size_t)bricks[0] * (size_t)bricks[1] * (size_t)bricks[2];
+    span *spans = read->spans;
 
+    read->network =
+        (size_t)read->part->window * (size_t)bricks[0] * (size_t)bricks[1] * (size_t)bricks[2];
     for (int k = 0; k < bricks[2]; k++) {
         span_fill(field, 2, k, samples[2], extent[4], extent[5], &spans[2]);
         for (int j = 0; j < bricks[1]; j++) {
             span_fill(field, 1, j, samples[1], extent[2], extent[3], &spans[1]);
-            for (int i = 0; i < bricks[0]; i++, network++) {
+            for (int i = 0; i < bricks[0]; i++, read->network++) {
                 span_fill(field, 0, i, samples[0], extent[0], extent[1], &spans[0]);
                 if (spans[0].n == 0 || spans[1].n == 0 || spans[2].n == 0) continue;
-                if (field->array->networks[network].kind != KD_NETWORK_CONSTANT) {
-                    KD_TRY(open_network(field, network, error));
+                if (field->array->networks[read->network].kind != KD_NETWORK_CONSTANT) {
+                    KD_TRY(open_network(field, read->network, error));
                 }
-                read->network = network;
-                KD_TRY(read_brick(field, spans, extent, part, read, error));
+                KD_TRY(read_brick(field, read, error));
             }
         }
     }
@@ -219,8 +229,10 @@ kdinr_status kd_field_read(kd_field *field, const int samples[3], const int exte
                            float *values, kd_run *run, kdinr_error *error)
 {
     kd_window_part parts[2];
-    span spans[3] = {{0}};
-    brick_read read = {.values = values, .run = run};
+    brick_read read = {.nx = (size_t)(extent[1] - extent[0] + 1),
+                       .ny = (size_t)(extent[3] - extent[2] + 1),
+                       .values = values,
+                       .run = run};
     size_t n_values = (size_t)field->array->n_components;
     kdinr_status status = KDINR_OK;
 
@@ -228,9 +240,9 @@ kdinr_status kd_field_read(kd_field *field, const int samples[3], const int exte
         const size_t n = (size_t)(extent[2 * axis + 1] - extent[2 * axis] + 1);
 
         n_values *= n;
-        spans[axis].local = malloc(n * sizeof *spans[axis].local);
-        spans[axis].weight = malloc(n * sizeof *spans[axis].weight);
-        if (spans[axis].local == NULL || spans[axis].weight == NULL) {
+        read.spans[axis].local = malloc(n * sizeof(float));
+        read.spans[axis].weight = malloc(n * sizeof(float));
+        if (read.spans[axis].local == NULL || read.spans[axis].weight == NULL) {
             status = kd_fail_memory(error, n * sizeof(float), "axis of the extent");
             goto done;
         }
@@ -239,13 +251,14 @@ kdinr_status kd_field_read(kd_field *field, const int samples[3], const int exte
     const int n_parts =
         kd_bricks_windows(field->array->window_starts, field->array->n_windows, s, parts);
     for (int i = 0; i < n_parts; i++) {
-        KD_TRY_DONE(read_window(field, samples, extent, &parts[i], spans, &read, error));
+        read.part = &parts[i];
+        KD_TRY_DONE(read_window(field, samples, extent, &read, error));
     }
 
 done:
     for (int axis = 0; axis < 3; axis++) {
-        free(spans[axis].local);
-        free(spans[axis].weight);
+        free(read.spans[axis].local);
+        free(read.spans[axis].weight);
     }
     return status;
 }

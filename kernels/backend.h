@@ -57,6 +57,13 @@ typedef struct kd_step {
     double rate_matrix;
 } kd_step;
 
+/** The samples of a box: all combinations of three axes' coordinates, at one time. */
+typedef struct kd_grid {
+    const float *axes[3]; /* [n[a]] coordinates along x, y, z, about [-1,1] */
+    size_t n[3];
+    float time; /* the fourth input; unused if the network has three */
+} kd_grid;
+
 typedef struct kd_backend {
     const char *name;
 
@@ -92,6 +99,11 @@ typedef struct kd_backend {
     /** values out [n][n_outputs]. A sample's bits do not depend on n, its place or the threads. */
     kdinr_status (*evaluate)(void *state, const float *coords, size_t n, float *values,
                              kdinr_error *error);
+
+    /** values out [n_z][n_y][n_x][n_outputs]. A sample's bits depend on its coordinates alone, but
+     *  may differ from those of `evaluate` in the last places. */
+    kdinr_status (*evaluate_grid)(void *state, const kd_grid *grid, float *values,
+                                  kdinr_error *error);
 } kd_backend;
 
 /** All backends compiled in, ended by NULL; fastest first ("cuda", "cpu", "reference"). */

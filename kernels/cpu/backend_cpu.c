@@ -1,15 +1,15 @@
-/* The cpu backend's instance: memory, parameters in and out, and evaluation.
- * Above: backend.h. Below: batch.c for training, and the operations of one instruction set. */
+/* The cpu backend's instance: memory, and parameters in and out.
+ * Above: backend.h. Below: batch.c for training, evaluate.c, and the operations of one instruction
+ * set. */
 #include "cpu/backend_cpu.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cpu/instance.h"
 #include "status.h"
 
-enum { ALIGNMENT_SIZE = 64, EVALUATE_SAMPLES = 8 * KD_TILE };
+enum { ALIGNMENT_SIZE = 64 };
 
 static bool cpu_available(const char **reason)
 {
@@ -169,57 +169,6 @@ static kdinr_status cpu_train_step(void *state, const float *coords, const float
     return KDINR_OK;
 }
 
-/* What the threads of one evaluation share. */
-typedef struct evaluation {
-    const kd_cpu_instance *self;
-    const float *coords;
-    float *values;
-    size_t n;
-} evaluation;
-
-static void evaluate_tile(const evaluation *shared, size_t first, float *tile)
-{
-    const kd_cpu_instance *self = shared->self;
-    const kd_cpu_plan *plan = &self->plan;
-    const size_t n_outputs = (size_t)plan->net.n_outputs, left = shared->n - first;
-    const size_t count = left < KD_TILE ? left : KD_TILE;
-    const float *answers = tile + plan->layers[plan->net.n_layers - 1].output;
-    kd_cpu_batch_load(plan, shared->coords, first, count, tile);
-    self->kernels->forward(plan, self->packed, tile);
-    for (size_t s = 0; s < count; s++) {
-        for (size_t c = 0; c < n_outputs; c++) {
-            shared->values[(first + s) * n_outputs + c] = answers[c * KD_TILE + s];
-        }
-    }
-}
-
-/* Run number `item` of EVALUATE_SAMPLES samples. */
-static void evaluate_run(void *context, int item, int thread)
-{
-    const evaluation *shared = context;
-    const size_t begin = (size_t)item * EVALUATE_SAMPLES, left = shared->n - begin;
-    const size_t end = left < EVALUATE_SAMPLES ? shared->n : begin + EVALUATE_SAMPLES;
-    float *tile = shared->self->tiles + (size_t)thread * shared->self->plan.n_tile;
-    for (size_t first = begin; first < end; first += KD_TILE) {
-        evaluate_tile(shared, first, tile);
-    }
-}
-
-static kdinr_status cpu_evaluate(void *state, const float *coords, size_t n, float *values,
-                                 kdinr_error *error)
-{
-    const kd_cpu_instance *self = state;
-    const size_t n_runs = n / EVALUATE_SAMPLES + (n % EVALUATE_SAMPLES != 0);
-    evaluation shared = {self, coords, values, n};
-    if (n_runs > INT_MAX) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT,
-                       "%zu samples in one call; %d runs of %d allowed", n, INT_MAX,
-                       EVALUATE_SAMPLES);
-    }
-    kd_threads_run(self->threads, evaluate_run, &shared, (int)n_runs);
-    return KDINR_OK;
-}
-
 const kd_backend kd_cpu_backend = {
     .name = "cpu",
     .available = cpu_available,
@@ -229,5 +178,6 @@ const kd_backend kd_cpu_backend = {
     .get_params = cpu_get_params,
     .gradient = cpu_gradient,
     .train_step = cpu_train_step,
-    .evaluate = cpu_evaluate,
+    .evaluate = kd_cpu_evaluate,
+    .evaluate_grid = kd_cpu_evaluate_grid,
 };

@@ -93,7 +93,7 @@ static void run_slot(void *context, int item, int thread)
     for (size_t t = count_tiles(n) * g / n_slots; t < end; t++) {
         const size_t first = t * KD_TILE, count = min_size(n - first, KD_TILE);
         kd_cpu_batch_load(plan, shared->batch->coords, first, count, tile);
-        self->kernels->forward(plan, self->packed, tile);
+        self->kernels->forward(plan, self->packed, 0, tile);
         sum += compare(plan, shared->batch, first, count, tile);
         self->kernels->backward(plan, self->packed, tile, slot);
     }

@@ -1,6 +1,7 @@
 /* One tile through the network: y = sin(omega (W x + b)) per layer, h <- (h + f(h)) / 2 per block.
- * Before: backend_cpu.c put the coordinates into the first layer's input. After: the answers are
- * in the last layer's output and, when training, slopes = pi cos(...) wait for backward.c. */
+ * Before: batch.c put the coordinates into the first layer's input, or grid.c did the first layer.
+ * After: the answers are in the last layer's output and, when training, slopes = pi cos(...) wait
+ * for backward.c. */
 #include "blocks.h"
 #include "cpu/operations.h"
 #include "cpu/product.h"
@@ -54,10 +55,10 @@ static void layer_forward(const kd_cpu_layer *layer, const float *packed, const 
     }
 }
 
-void kd_cpu_forward(const kd_cpu_plan *plan, const float *packed, float *tile)
+void kd_cpu_forward(const kd_cpu_plan *plan, const float *packed, int first_layer, float *tile)
 {
     const float *block_input = NULL;
-    for (int l = 0; l < plan->net.n_layers; l++) {
+    for (int l = first_layer; l < plan->net.n_layers; l++) {
         const kd_cpu_layer *layer = &plan->layers[l];
         if (kd_blocks_start(&plan->net, l)) block_input = tile + layer->input;
         layer_forward(layer, packed, kd_blocks_end(&plan->net, l) ? block_input : NULL,

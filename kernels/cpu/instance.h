@@ -48,4 +48,10 @@ float kd_cpu_batch_factor(const kd_cpu_plan *plan, int layer, size_t n);
 void kd_cpu_batch_load(const kd_cpu_plan *plan, const float *coords, size_t first, size_t count,
                        float *tile);
 
+/** kd_backend.evaluate and .evaluate_grid */
+kdinr_status kd_cpu_evaluate(void *state, const float *coords, size_t n, float *values,
+                             kdinr_error *error);
+kdinr_status kd_cpu_evaluate_grid(void *state, const kd_grid *grid, float *values,
+                                  kdinr_error *error);
+
 #endif

@@ -10,6 +10,7 @@ const kd_cpu_kernels KD_CPU_NAME(kd_cpu_kernels) = {
     .name = TEXT(KD_CPU_PATH),
     .n_vector = KD_LANES,
     .sine = kd_cpu_sine,
+    .grid_rows = kd_cpu_grid_rows,
     .forward = kd_cpu_forward,
     .backward = kd_cpu_backward,
     .reduce = kd_cpu_reduce,

@@ -22,10 +22,16 @@ typedef struct kd_cpu_kernels {
      *  slope  may be NULL */
     void (*sine)(int n, const float *half_turns, float *sine, float *slope);
 
-    /** Move one tile from the first layer's input to the last layer's output.
-     *  packed  [n_packed]
-     *  tile    [n_tile], aligned to 64 bytes */
-    void (*forward)(const kd_cpu_plan *plan, const float *packed, float *tile);
+    /** The first layer's output for samples first..first+count-1 of a grid (x fastest), count at
+     *  most KD_TILE; no slopes. */
+    void (*grid_rows)(const kd_cpu_plan *plan, const float *packed, const kd_grid *grid,
+                      size_t first, size_t count, float *tile);
+
+    /** Move one tile from the input of layer `first_layer` to the last layer's output.
+     *  packed       [n_packed]
+     *  first_layer  0, or 1 after grid_rows
+     *  tile         [n_tile], aligned to 64 bytes */
+    void (*forward)(const kd_cpu_plan *plan, const float *packed, int first_layer, float *tile);
 
     /** Add one tile's gradient to `slot`, without the factor layer.scale. The tile's `stream`
      *  holds the derivative of the loss by the last layer's output and is overwritten.

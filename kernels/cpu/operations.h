@@ -7,6 +7,7 @@
 #include "cpu/simd.h"
 
 #define kd_cpu_sine          KD_CPU_NAME(kd_cpu_sine)
+#define kd_cpu_grid_rows     KD_CPU_NAME(kd_cpu_grid_rows)
 #define kd_cpu_forward       KD_CPU_NAME(kd_cpu_forward)
 #define kd_cpu_backward      KD_CPU_NAME(kd_cpu_backward)
 #define kd_cpu_reduce        KD_CPU_NAME(kd_cpu_reduce)
@@ -16,7 +17,9 @@
 #define kd_cpu_pack          KD_CPU_NAME(kd_cpu_pack)
 
 void kd_cpu_sine(int n, const float *half_turns, float *sine, float *slope);
-void kd_cpu_forward(const kd_cpu_plan *plan, const float *packed, float *tile);
+void kd_cpu_grid_rows(const kd_cpu_plan *plan, const float *packed, const kd_grid *grid,
+                      size_t first, size_t count, float *tile);
+void kd_cpu_forward(const kd_cpu_plan *plan, const float *packed, int first_layer, float *tile);
 void kd_cpu_backward(const kd_cpu_plan *plan, const float *packed, float *tile, float *slot);
 void kd_cpu_reduce(const float *slots, int n_slots, size_t slot_stride, size_t n, float *sum);
 void kd_cpu_reduce_biases(const float *slots, int n_slots, size_t slot_stride, size_t n,

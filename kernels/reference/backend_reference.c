@@ -187,6 +187,20 @@ static kdinr_status reference_evaluate(void *state, const float *coords, size_t 
     return KDINR_OK;
 }
 
+static kdinr_status reference_evaluate_grid(void *state, const kd_grid *grid, float *values,
+                                            kdinr_error *error)
+{
+    const instance *self = state;
+    const size_t n = grid->n[0] * grid->n[1] * grid->n[2], n_outputs = (size_t)self->net.n_outputs;
+    for (size_t i = 0; i < n; i++) {
+        const float coords[4] = {grid->axes[0][i % grid->n[0]],
+                                 grid->axes[1][i / grid->n[0] % grid->n[1]],
+                                 grid->axes[2][i / grid->n[0] / grid->n[1]], grid->time};
+        KD_TRY(reference_evaluate(state, coords, 1, values + i * n_outputs, error));
+    }
+    return KDINR_OK;
+}
+
 const kd_backend kd_reference_backend = {
     .name = "reference",
     .available = reference_available,
@@ -197,4 +211,5 @@ const kd_backend kd_reference_backend = {
     .gradient = reference_gradient,
     .train_step = reference_train_step,
     .evaluate = reference_evaluate,
+    .evaluate_grid = reference_evaluate_grid,
 };
