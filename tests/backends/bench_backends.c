@@ -1,6 +1,9 @@
-/* Times every backend: samples per second of training (gradient and Muon, batch 2048) and of
- * evaluation, and GFLOP/s counted as 6 resp. 2 per weight and sample. Not a test: run by hand.
- *   bench_backends [backend [width [optimizer]]]     optimizer: muon (default) or adam */
+/* Times one backend on one network; bench_cpu.py runs it beside other programs. Not a test.
+ *   bench_backends BACKEND WIDTH DEPTH INPUTS THREADS BATCH OPTIMIZER SECONDS
+ * e.g.  bench_backends cpu 32 3 4 1 2048 muon 1
+ * Prints one line: samples per second of training (gradient and optimiser) and of decoding a grid,
+ * weights of the network, and the bytes that training took beside the batch. Each figure is the
+ * best of many short runs, since other programs may use the machine too. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,15 +11,14 @@
 
 #include "nets.h"
 
-enum { BATCH = 2048, REPEATS = 7 };
+enum { RUNS = 10, GRID = 64 };
 
 typedef struct bench {
     const kd_backend *backend;
     kd_net net;
-    size_t n;
-    int n_threads;
-    kdinr_optimizer optimizer;
-    float *params, *coords, *values;
+    kd_backend_config config;
+    double seconds; /* for RUNS runs */
+    float *params, *coords, *values, *targets;
 } bench;
 
 static double seconds_now(void)
@@ -26,37 +28,50 @@ static double seconds_now(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static void run_once(const bench *b, bool training, void *state)
+/* Most memory that this program has held, from the kernel; 0 where it does not say. */
+static double peak_bytes(void)
 {
-    const kd_step step = {.rate_adam = 1e-4, .rate_matrix = 1e-4};
-    double loss = 0;
-    if (training) {
-        b->backend->train_step(state, b->coords, b->values, b->n, &step, &loss, NULL);
-    } else {
-        b->backend->evaluate(state, b->coords, b->n, b->values, NULL);
+    char line[256];
+    double kib = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    if (file == NULL) return 0;
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, "VmHWM:", 6) == 0) kib = strtod(line + 6, NULL);
     }
+    fclose(file);
+    return 1024 * kib;
 }
 
-/* The best of REPEATS runs, each of about a quarter of a second; others may use the machine too. */
-static double samples_per_second(const bench *b, bool training)
+/* Samples done. */
+static double run_once(const bench *b, void *state)
 {
-    const kd_backend_config config = {.n_threads = b->n_threads,
-                                      .training = training,
-                                      .optimizer = b->optimizer,
-                                      .max_batch = b->n};
+    static float axis[GRID];
+    if (b->config.training) {
+        const kd_step step = {.rate_adam = 1e-4, .rate_matrix = 1e-4};
+        double loss = 0;
+        b->backend->train_step(state, b->coords, b->targets, b->config.max_batch, &step, &loss,
+                               NULL);
+        return (double)b->config.max_batch;
+    }
+    const kd_grid grid = {.axes = {axis, axis, axis}, .n = {GRID, GRID, GRID}};
+    b->backend->evaluate_grid(state, &grid, b->values, NULL);
+    return (double)GRID * GRID * GRID;
+}
+
+static double samples_per_second(const bench *b)
+{
     void *state = NULL;
     double best = 0;
-    if (b->backend->open(&b->net, &config, &state, NULL) != KDINR_OK) return 0;
+    if (b->backend->open(&b->net, &b->config, &state, NULL) != KDINR_OK) return 0;
     b->backend->set_params(state, b->params, NULL);
-    run_once(b, training, state);
-    for (int i = 0; i < REPEATS; i++) {
+    run_once(b, state);
+    for (int i = 0; i < RUNS; i++) {
         const double start = seconds_now();
         double seconds = 0, samples = 0;
-        while (seconds < 0.25) {
-            run_once(b, training, state);
-            samples += (double)b->n;
+        do {
+            samples += run_once(b, state);
             seconds = seconds_now() - start;
-        }
+        } while (seconds < b->seconds / RUNS);
         if (samples / seconds > best) best = samples / seconds;
     }
     b->backend->close(state);
@@ -72,58 +87,50 @@ static double count_weights(const kd_net *net)
     return n;
 }
 
-static void report(bench *b)
+static int allocate(bench *b)
 {
-    const double weights = count_weights(&b->net);
-    b->n = BATCH;
-    const double trained = samples_per_second(b, true);
-    b->n = strcmp(b->backend->name, "reference") == 0 ? BATCH : 64 * BATCH;
-    const double evaluated = samples_per_second(b, false);
-    printf("%-10s m=%-3d threads=%d  train %10.0f samples/s %7.1f GFLOP/s   evaluate %10.0f "
-           "samples/s %7.1f GFLOP/s\n",
-           b->backend->name, b->net.width, b->n_threads, trained, 6e-9 * weights * trained,
-           evaluated, 2e-9 * weights * evaluated);
-    fflush(stdout);
-}
-
-static int bench_width(bench *b, int width)
-{
-    const net_case shape = {
-        .width = width, .depth = 3, .n_inputs = 4, .n_outputs = 1, .block_layers = 3};
-    const size_t most = 64 * BATCH;
-    net_make(&shape, &b->net);
-    b->params = calloc(b->net.n_params, sizeof *b->params);
-    b->coords = calloc(most * 4, sizeof *b->coords);
-    b->values = calloc(most, sizeof *b->values);
-    const bool ready = b->params != NULL && b->coords != NULL && b->values != NULL;
-    if (ready) {
-        net_random_params(&b->net, 1, b->params);
-        random_fill(2, most * 4, b->coords);
-        random_fill(3, most, b->values);
-        const int most_threads = strcmp(b->backend->name, "reference") == 0 ? 1 : 2;
-        for (b->n_threads = 1; b->n_threads <= most_threads; b->n_threads++) {
-            report(b);
-        }
-    }
-    free(b->params);
-    free(b->coords);
-    free(b->values);
-    return ready ? 0 : 1;
+    const size_t n = b->config.max_batch, n_grid = (size_t)GRID * GRID * GRID;
+    b->params = malloc(b->net.n_params * sizeof *b->params);
+    b->coords = malloc(n * (size_t)b->net.n_inputs * sizeof *b->coords);
+    b->targets = malloc(n * sizeof *b->targets);
+    b->values = malloc(n_grid * sizeof *b->values);
+    if (!b->params || !b->coords || !b->targets || !b->values) return 1;
+    net_random_params(&b->net, 1, b->params);
+    random_fill(2, n * (size_t)b->net.n_inputs, b->coords);
+    random_fill(3, n, b->targets);
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
-    bench b = {.optimizer = argc > 3 && strcmp(argv[3], "adam") == 0 ? KDINR_OPTIMIZER_ADAM
-                                                                     : KDINR_OPTIMIZER_MUON};
-    int failed = 0;
-    for (const kd_backend *const *list = kd_backend_list(); *list != NULL; list++) {
-        b.backend = *list;
-        if (argc > 1 && strcmp(argv[1], b.backend->name) != 0) continue;
-        if (!b.backend->available(NULL)) continue;
-        for (int width = 8; width <= 64; width *= 2) {
-            if (argc > 2 && atoi(argv[2]) != width) continue;
-            failed |= bench_width(&b, width);
-        }
+    kdinr_error error;
+    if (argc != 9) {
+        fprintf(stderr, "usage: bench_backends BACKEND WIDTH DEPTH INPUTS THREADS BATCH "
+                        "muon|adam SECONDS\n");
+        return 2;
     }
-    return failed;
+    bench b = {.config = {.n_threads = atoi(argv[5]),
+                          .training = true,
+                          .optimizer = strcmp(argv[7], "adam") == 0 ? KDINR_OPTIMIZER_ADAM
+                                                                    : KDINR_OPTIMIZER_MUON,
+                          .max_batch = (size_t)atol(argv[6])},
+               .seconds = atof(argv[8])};
+    const net_case shape = {.width = atoi(argv[2]),
+                            .depth = atoi(argv[3]),
+                            .n_inputs = atoi(argv[4]),
+                            .n_outputs = 1,
+                            .block_layers = 3};
+    net_make(&shape, &b.net);
+    if (kd_backend_find(argv[1], &b.backend, &error) != KDINR_OK) {
+        fprintf(stderr, "%s\n", error.message);
+        return 1;
+    }
+    if (allocate(&b) != 0) return 1;
+    const double before = peak_bytes();
+    const double trained = samples_per_second(&b);
+    const double bytes = peak_bytes() - before;
+    b.config.training = false;
+    const double decoded = samples_per_second(&b);
+    printf("%.0f %.0f %.0f %.0f\n", trained, decoded, count_weights(&b.net), bytes);
+    return 0;
 }
