@@ -56,6 +56,11 @@ static const flag flags[] = {
     {KD_COMPRESS, "--seed", "N", LONG_WHOLE, 1, OPTION(seed), "of the random numbers"},
     {KD_COMPRESS, "--no-verify", NULL, SWITCH, 1, AT(no_verify),
      "estimate the quality, skip the second pass"},
+    {KD_COMPRESS, "--resume", NULL, SWITCH, 1, OPTION(resume),
+     "go on from OUT.kdm.part, which an ended run leaves"},
+    {KD_COMPRESS, "--no-part", NULL, SWITCH, 1, AT(no_part), "keep nothing to resume from"},
+    {KD_COMPRESS, "--keep-bad", NULL, SWITCH, 1, OPTION(keep_bad),
+     "write the file even if nothing was learned"},
 
     {KD_COMPRESS, "--bottleneck", "no|yes", YES_NO, 1, OPTION(bottleneck),
      "blocks 4m-m-m-4m or 4m-4m-4m"},
