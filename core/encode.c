@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "judge.h"
 #include "options.h"
 #include "part.h"
 #include "settle.h"
@@ -371,6 +372,7 @@ static kdinr_status finish(kdinr_encoder *encoder, const char *path, kdinr_error
     if (encoder->stage == STAGE_PUSHING) KD_TRY(settle(encoder, error));
     for (int a = 0; a < encoder->model.n_arrays; a++) {
         record_quality(encoder, a);
+        if (!encoder->options.keep_bad) KD_TRY(kd_judge_array(&encoder->tracks[a], error));
     }
     KD_TRY(kd_kdm_pack(&encoder->model, &bytes, &size, error));
     const kdinr_status status = kd_kdm_save(bytes, size, path, error);

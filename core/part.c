@@ -219,8 +219,8 @@ kdinr_status kd_part_open(const kdinr_options *options, const char *backend, kd_
 
 done:
     free(folder);
-    if (status != KDINR_OK && made != NULL) {
-        made->holds = true; /* it is not ours to remove */
+    if (*part == NULL && made != NULL) {
+        made->holds = true; /* what is there is not ours to remove */
         kd_part_close(made, false);
     }
     return status;
@@ -229,7 +229,7 @@ done:
 void kd_part_close(kd_part *part, bool done)
 {
     if (part == NULL) return;
-    if (done || !part->holds) (void)unlink(part->path);
+    if (part->path != NULL && (done || !part->holds)) (void)unlink(part->path);
     if (part->file >= 0) (void)close(part->file);
     free(part->path);
     free(part);

@@ -5,14 +5,18 @@ import array
 import json
 import math
 import os
+import random
 import resource
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 KDINR = os.environ["KDINR"]
 FAST = ["--effort", "low", "--teacher-samples", "20000", "--student-samples", "40000",
-        "--omega", "10"]  # a fixed frequency saves the pilot, which would take most of the time
+        "--omega", "10",  # a fixed frequency saves the pilot, which would take most of the time
+        "--keep-bad"]  # so little training may well learn nothing
 BLOBS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../testing-data/volumes")
 BLOB_DIMS = (24, 20, 16)
 
@@ -244,8 +248,55 @@ class Shapes(Case):
         dims = (20, 16, 12)
         files = [self.write("s%d.raw" % t, wave(dims, t)) for t in range(2)]
         self.ok("compress", "-o", "a.kdm", "--preset", "paper", "--dims", "20,16,12", "--width", 2,
-                "--depth", 1, "--epochs", 4, *files)
+                "--depth", 1, "--epochs", 4, "--keep-bad", *files)
         self.assertIn("epochs=4", self.info("a.kdm")["provenance"])
+
+
+class Resume(Case):
+    """A run that was ended goes on with --resume and gives the same bytes."""
+
+    def setUp(self):
+        super().setUp()
+        self.flags = ["compress", "-o", "a.kdm", "--dims", "24,20,16", "--ratio", "15", *FAST,
+                      "--teacher-samples", "200000", *self.blobs()]
+
+    def interrupt(self, signal_number):
+        """Start, send a signal once something was trained; the exit code and stderr."""
+        process = subprocess.Popen([KDINR, *self.flags], cwd=self.folder, text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        part = self.path("a.kdm.part")
+        while process.poll() is None and not (os.path.exists(part) and
+                                              os.path.getsize(part) > 4000):
+            time.sleep(0.002)
+        process.send_signal(signal_number)
+        return process.wait(), process.communicate()[1]
+
+    def test_interrupted_run_resumes_to_the_same_bytes(self):
+        self.ok(*self.flags)
+        whole = self.bytes("a.kdm")
+        for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            os.remove(self.path("a.kdm"))
+            code, message = self.interrupt(signal_number)
+            self.assertEqual(os.listdir(self.folder), ["a.kdm.part"], message)
+            if signal_number != signal.SIGKILL:
+                self.assertEqual(code, 1)
+                self.assertIn("a.kdm.part keeps what was trained so far", message)
+            self.ok(*self.flags, "--resume")
+            self.assertEqual(self.bytes("a.kdm"), whole)
+            self.assertEqual(os.listdir(self.folder), ["a.kdm"])
+
+    def test_other_options_and_data_are_refused(self):
+        self.interrupt(signal.SIGKILL)
+        self.fails(2, "option ratio is not the one", *self.flags, "--resume", "--ratio", "16")
+        self.flags[-1], self.flags[-4] = self.flags[-4], self.flags[-1]
+        self.fails(2, "step 0, at time 0, is not the one", *self.flags, "--resume")
+
+    def test_no_part(self):
+        with open(self.path("a.kdm.part"), "w") as file:
+            file.write("something else")
+        self.fails(1, "move it away", *self.flags)
+        self.ok(*self.flags, "--no-part")
+        self.assertEqual(self.bytes("a.kdm.part"), b"something else")
 
 
 class Quality(Case):
@@ -367,6 +418,17 @@ class Failures(Case):
         before = os.listdir(self.folder)
         result = self.run_kdinr(*self.flags, self.raw)
         self.assertEqual((result.returncode, os.listdir(self.folder)), (1, before), result.stderr)
+
+    def test_networks_that_learned_nothing(self):
+        chance = random.Random(1)
+        self.write("noise.raw", [chance.gauss(0, 1) for _ in range(16 * 12 * 10)])
+        self.flags.remove("--keep-bad")
+        result = self.run_kdinr(*self.flags, "noise.raw")
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn("they did not learn the data", result.stderr)
+        self.assertEqual(sorted(os.listdir(self.folder)), ["a.kdm.part", "noise.raw", "s.raw"])
+        self.ok(*self.flags, "--resume", "--keep-bad", "noise.raw")  # without training again
+        self.assertEqual(sorted(os.listdir(self.folder)), ["a.kdm", "noise.raw", "s.raw"])
 
     def test_impossible_ratio(self):
         self.flags[6] = "1000000"

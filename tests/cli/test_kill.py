@@ -15,7 +15,8 @@ KDINR = os.environ["KDINR"]
 BLOBS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../testing-data/volumes")
 FILES = [os.path.join(BLOBS, "blob_%04d.raw" % step) for step in range(4)]
 FLAGS = ["--dims", "24,20,16", "--ratio", "15", "--effort", "low", "--omega", "10", "--bricks", "2,1,1",
-         "--window", "2", "--teacher-samples", "40000", "--student-samples", "60000", "--quiet"]
+         "--window", "2", "--teacher-samples", "40000", "--student-samples", "60000", "--keep-bad",
+         "--quiet"]
 
 
 def start(folder, *flags):
