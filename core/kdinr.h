@@ -185,7 +185,8 @@ typedef struct kdinr_options {
     /* Running. */
     int n_threads;           /**< 0: as many as the machine has */
     const char *backend;     /**< "auto", "cpu", "reference", "cuda" */
-    uint64_t memory_limit;   /**< bytes the decoder may allocate for one read; 0: 64 GiB */
+    uint64_t memory_limit;   /**< bytes that one read may take, the caller's values included;
+                                  0: what the machine has, at most 64 GiB */
     kdinr_progress progress; /**< may be NULL */
     void *progress_user;
 } kdinr_options;
@@ -311,6 +312,14 @@ KDINR_API kdinr_request kdinr_request_default(const kdinr_info *info, int array)
  */
 KDINR_API void kdinr_request_samples(const kdinr_info *info, const kdinr_request *request,
                                      int samples[3]);
+
+/** Would kdinr_decoder_read accept this request? Asked before the memory for `values` is had.
+ *  size    out bytes that `values` must have; untouched on failure; may be NULL
+ *  errors  ARGUMENT (the message names the allowed extent), MEMORY (decoding takes more than
+ *          memory_limit; the message has both figures) */
+KDINR_API kdinr_status kdinr_decoder_check(const kdinr_decoder *decoder,
+                                           const kdinr_request *request, size_t *size,
+                                           kdinr_error *error);
 
 /** Decode. The same sample has the same bits whatever the extent and the number of threads.
  *  values  out [nz][ny][nx][n_components] of request->type, for the extent

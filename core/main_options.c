@@ -109,7 +109,7 @@ static const flag flags[] = {
     {KD_DECODE, "--extent", "x0,x1,y0,y1,z0,z1", WHOLE, 6, AT(extent),
      "samples wanted, inclusive (all)"},
     {RUNNERS, "--memory-limit", "BYTES", LONG_WHOLE, 1, OPTION(memory_limit),
-     "for one decode (64 GiB)"},
+     "for one decode (the machine's, at most 64 GiB)"},
     {KD_INFO, "--backends", NULL, SWITCH, 1, AT(backends),
      "list what can compute here; takes no file"},
     {KD_INFO | KD_EVAL, "--json", NULL, SWITCH, 1, AT(json), "for programs"},

@@ -44,8 +44,8 @@ static run small_run(void)
     one.options.width = 2;
     one.options.depth = 1;
     one.options.batch = 64;
-    one.options.teacher_samples = 640;
-    one.options.student_samples = 1280;
+    one.options.teacher_samples = 320;
+    one.options.student_samples = 640;
     one.options.bricks[0] = 2;
     one.options.bricks[1] = one.options.bricks[2] = 1;
     one.options.window = 2;
@@ -194,7 +194,7 @@ static void part_resumes_to_the_same_bytes(void **state)
     kdinr_error error;
 
     (void)state;
-    for (double stop = 0.05; stop < 1.0; stop += 0.06) {
+    for (double stop = 0.05; stop < 1.0; stop += 0.15) {
         run one = small_run();
 
         unlink(PART);
@@ -359,7 +359,7 @@ static void part_on_a_full_disk_says_so(void **state)
 static void part_cut_short_anywhere_resumes(void **state)
 {
     (void)state;
-    for (size_t size = 0; size < kept.size; size += 1 + kept.size / 60) {
+    for (size_t size = 0; size < kept.size; size += 1 + kept.size / 25) {
         write_blob(PART, kept.bytes, size);
         check_resumes();
     }
@@ -393,7 +393,7 @@ static void part_with_any_byte_changed_resumes_or_is_refused(void **state)
 
     (void)state;
     assert_non_null(copy);
-    for (size_t i = 0; i < kept.size; i += i < 400 ? 7 : 1 + kept.size / 60, n_tried++) {
+    for (size_t i = 0; i < kept.size; i += i < 400 ? 17 : 1 + kept.size / 25, n_tried++) {
         memcpy(copy, kept.bytes, kept.size);
         copy[i] ^= 0x41;
         n_resumed += resume_damaged(copy, kept.size);
