@@ -7,6 +7,7 @@ import math
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -291,6 +292,27 @@ class Resume(Case):
         self.flags[-1], self.flags[-4] = self.flags[-4], self.flags[-1]
         self.fails(2, "step 0, at time 0, is not the one", *self.flags, "--resume")
 
+    def test_input_that_is_cut_short_while_it_is_read(self):
+        self.ok(*self.flags)
+        whole = self.bytes("a.kdm")
+        os.remove(self.path("a.kdm"))
+        last = self.path("last.raw")
+        shutil.copy(self.flags[-1], last)
+        original, self.flags[-1] = self.flags[-1], "last.raw"
+        for damage, message in ((lambda: os.truncate(last, 100), "last.raw: 100 of 30720 bytes"),
+                                (lambda: os.remove(last), "last.raw: No such file")):
+            process = subprocess.Popen([KDINR, *self.flags], cwd=self.folder, text=True,
+                                       stderr=subprocess.PIPE)
+            while not os.path.exists(self.path("a.kdm.part")):
+                time.sleep(0.001)
+            damage()
+            self.assertIn(message, process.communicate()[1])
+            self.assertEqual(process.returncode, 1)
+            self.assertFalse(os.path.exists(self.path("a.kdm")))
+            shutil.copy(original, last)
+        self.ok(*self.flags, "--resume")
+        self.assertEqual(self.bytes("a.kdm"), whole)
+
     def test_no_part(self):
         with open(self.path("a.kdm.part"), "w") as file:
             file.write("something else")
@@ -400,6 +422,19 @@ class Failures(Case):
     def test_folder_that_takes_no_files(self):
         self.flags[2] = "/proc/a.kdm"
         self.fails(1, "/proc/a.kdm", *self.flags, self.raw)
+
+    def test_read_only_folder(self):
+        self.make_kdm()
+        os.chmod(self.folder, 0o555)
+        self.addCleanup(os.chmod, self.folder, 0o755)
+        user = {"user": 65534} if os.geteuid() == 0 else {}  # root may write anywhere
+        try:
+            subprocess.run([KDINR, "--version"], capture_output=True, check=True, **user)
+        except (OSError, subprocess.CalledProcessError):
+            self.skipTest("another user may not run the program")
+        self.fails(1, "a.kdm: no file can be made in '.': Permission denied", *self.flags, self.raw,
+                   **user)
+        self.fails(1, "Permission denied", "decode", "a.kdm", "-o", "d.raw", **user)
 
     def test_full_disk(self):
         self.make_kdm()
