@@ -11,7 +11,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-enum { NEAR_START = 500 };
+enum { NEAR_START = 300 };
 
 static long n_cases;
 
