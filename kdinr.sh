@@ -47,13 +47,20 @@ install_packages() {
         apt-get -q -y -o Dpkg::Use-Pty=0 install --no-install-recommends "${missing[@]}"
 }
 
-# build FOLDER OPTION...
+# build FOLDER [--target TARGET... --] OPTION...
 build() {
-    local folder=$1
+    local folder=$1 targets=()
     shift
+    if [ "${1-}" = --target ]; then
+        while [ "$1" != -- ]; do
+            targets+=("$1")
+            shift
+        done
+        shift
+    fi
     say "building in $folder"
     cmake -S . -B "$folder" -G Ninja "$@"
-    cmake --build "$folder" --parallel "$JOBS"
+    cmake --build "$folder" --parallel "$JOBS" "${targets[@]}"
 }
 
 # Sources that are formatted: each folder has its .clang-format.
@@ -79,7 +86,8 @@ run_demo() {
 }
 
 test_threads() {
-    build build-tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKDINR_TSAN=ON -DKDINR_PLUGIN=OFF
+    build build-tsan --target test_cpu test_step test_threads -- \
+        -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKDINR_TSAN=ON -DKDINR_PLUGIN=OFF
     say "testing threads under ThreadSanitizer"
     ctest --test-dir build-tsan -L threads --output-on-failure
 }
@@ -95,10 +103,11 @@ test_valgrind() {
 }
 
 fuzz() {
-    build build-fuzz -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
-        -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKDINR_SANITIZE=ON -DKDINR_FUZZ=ON -DKDINR_PLUGIN=OFF
+    build build-fuzz --target fuzz_targets -- \
+        -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+        -DKDINR_SANITIZE=ON -DKDINR_FUZZ=ON -DKDINR_PLUGIN=OFF
     build-fuzz/bin/make_corpus build-fuzz/corpus
-    cp -r build-fuzz/corpus/kdm build-fuzz/corpus/decode
+    cp -rT build-fuzz/corpus/kdm build-fuzz/corpus/decode
     local target
     for target in decode kdm codes part; do
         say "fuzzing $target"
