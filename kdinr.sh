@@ -5,7 +5,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 BUILD_PACKAGES=(build-essential cmake ninja-build libzstd-dev libxxhash-dev
                 paraview-dev python3-paraview libopenmpi-dev xvfb xauth)
-TEST_PACKAGES=(libcmocka-dev openmpi-bin clang-format clang-tidy python3-numpy imagemagick)
+TEST_PACKAGES=(libcmocka-dev openmpi-bin clang clang-format clang-tidy libclang-rt-14-dev valgrind
+               python3-numpy imagemagick)
+FUZZ_SECONDS=15 # for each of four targets
 JOBS=$(nproc)
 
 usage() {
@@ -13,9 +15,11 @@ usage() {
 usage: ./kdinr.sh demo    compress a measured series through the ParaView plugin, open it again,
                           print size and quality, save pictures in build/demo
        ./kdinr.sh test    check formatting and style, build with warnings as errors, run all
-                          tests, once more under AddressSanitizer and UBSan
+                          tests, the core's once more under AddressSanitizer and UBSan; threads under
+                          ThreadSanitizer, a short run under valgrind, a minute of fuzzing; print
+                          which share of the lines the tests reach
 Debian 12, as root or with sudo. Packages that are missing are installed; everything is built in
-./build and ./build-asan. Both commands may be run again.
+./build and ./build-*. Both commands may be run again.
 TEXT
 }
 
@@ -43,13 +47,20 @@ install_packages() {
         apt-get -q -y -o Dpkg::Use-Pty=0 install --no-install-recommends "${missing[@]}"
 }
 
-# build FOLDER OPTION...
+# build FOLDER [--target TARGET... --] OPTION...
 build() {
-    local folder=$1
+    local folder=$1 targets=()
     shift
+    if [ "${1-}" = --target ]; then
+        while [ "$1" != -- ]; do
+            targets+=("$1")
+            shift
+        done
+        shift
+    fi
     say "building in $folder"
     cmake -S . -B "$folder" -G Ninja "$@"
-    cmake --build "$folder" --parallel "$JOBS"
+    cmake --build "$folder" --parallel "$JOBS" "${targets[@]}"
 }
 
 # Sources that are formatted: each folder has its .clang-format.
@@ -74,6 +85,52 @@ run_demo() {
     say "done; the pictures are in $PWD/build/demo"
 }
 
+test_threads() {
+    build build-tsan --target test_cpu test_step test_threads -- \
+        -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKDINR_TSAN=ON -DKDINR_PLUGIN=OFF
+    say "testing threads under ThreadSanitizer"
+    ctest --test-dir build-tsan -L threads --output-on-failure
+}
+
+test_valgrind() {
+    local check=(valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=all)
+    local volumes=(testing-data/volumes/blob_000[01].raw)
+    say "compressing and decoding under valgrind"
+    "${check[@]}" build/bin/kdinr compress -o build/valgrind.kdm --dims 24,20,16 --ratio 15 \
+        --effort low --omega 10 --batch 64 --teacher-samples 640 --student-samples 640 --threads 1 \
+        --keep-bad "${volumes[@]}"
+    "${check[@]}" build/bin/kdinr decode build/valgrind.kdm -o build/valgrind.raw --time 0.5
+}
+
+fuzz() {
+    build build-fuzz --target fuzz_targets -- \
+        -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+        -DKDINR_SANITIZE=ON -DKDINR_FUZZ=ON -DKDINR_PLUGIN=OFF
+    build-fuzz/bin/make_corpus build-fuzz/corpus
+    cp -rT build-fuzz/corpus/kdm build-fuzz/corpus/decode
+    local target
+    for target in decode kdm codes part; do
+        say "fuzzing $target"
+        mkdir -p "build-fuzz/found/$target"
+        build-fuzz/bin/fuzz_$target -max_total_time=$FUZZ_SECONDS -max_len=8192 -timeout=25 \
+            -verbosity=0 -print_final_stats=1 -artifact_prefix="build-fuzz/found/" \
+            "build-fuzz/found/$target" "build-fuzz/corpus/$target"
+    done
+}
+
+# Lines of core and kernels that tests reach. Tests that limit files or users, which would stop the
+# counting, and the slowest are left out.
+print_coverage() {
+    build build-coverage -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKDINR_COVERAGE=ON -DKDINR_PLUGIN=OFF
+    find build-coverage -name '*.gcda' -delete
+    say "counting the lines that tests reach"
+    ctest --test-dir build-coverage --output-on-failure \
+        -E 'cli_(Failures|Usage|Resume|kill)|unit_test_memory|fuzz_decode'
+    find build-coverage/core build-coverage/kernels -name '*.gcda' -print0 |
+        xargs -0 gcov --no-output --preserve-paths 2>/dev/null |
+        awk -v root="$PWD/" -f tests/coverage.awk
+}
+
 run_tests() {
     install_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
     check_format
@@ -82,8 +139,12 @@ run_tests() {
     build build-asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKDINR_SANITIZE=ON -DKDINR_PLUGIN=OFF
     say "testing the core under AddressSanitizer and UBSan"
     ctest --test-dir build-asan --output-on-failure
+    test_threads
+    fuzz
     say "testing everything"
     ctest --test-dir build --output-on-failure
+    test_valgrind
+    print_coverage
 }
 
 case "${1-}" in

@@ -1,9 +1,12 @@
 /* Reading a .kdm: the public decoder functions as a table of contents.
  * open: kdm_read.c reads header and description. read: the networks are loaded once, field.c asks
  * them, the missing-value map is laid over the answer. */
+#define _POSIX_C_SOURCE 200809L /* sysconf */
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bricks.h"
 #include "entropy.h"
@@ -12,7 +15,7 @@
 #include "status.h"
 #include "volume.h"
 
-#define DEFAULT_MEMORY_LIMIT ((uint64_t)64 << 30)
+#define DEFAULT_MEMORY_LIMIT 68719476736.0 /* 64 GiB */
 
 enum { SLAB_SAMPLES = 1 << 20 };
 
@@ -208,11 +211,46 @@ static kdinr_status check_extent(const kdinr_decoder *decoder, const kdinr_reque
     return KDINR_OK;
 }
 
-static kdinr_status check_request(const kdinr_decoder *decoder, const kdinr_request *request,
-                                  int samples[3], kdinr_error *error)
+static double memory_limit(const kdinr_decoder *decoder)
 {
-    const uint64_t limit =
-        decoder->options.memory_limit > 0 ? decoder->options.memory_limit : DEFAULT_MEMORY_LIMIT;
+    const double pages = (double)sysconf(_SC_PHYS_PAGES), page = (double)sysconf(_SC_PAGESIZE);
+
+    if (decoder->options.memory_limit > 0) return (double)decoder->options.memory_limit;
+    return pages > 0.0 && page > 0.0 ? fmin(pages * page, DEFAULT_MEMORY_LIMIT)
+                                     : DEFAULT_MEMORY_LIMIT;
+}
+
+/* Bytes of the answer, and of the missing-value map, which is unpacked as a whole. */
+static kdinr_status check_memory(const kdinr_decoder *decoder, const kdinr_request *request,
+                                 size_t *size, kdinr_error *error)
+{
+    const kdinr_array_info *array = &decoder->info.arrays[request->array];
+    const double limit = memory_limit(decoder);
+    double bytes = (double)kdinr_type_size(request->type) * array->n_components, map = 0.0;
+    int stored[3];
+
+    for (int axis = 0; axis < 3; axis++) {
+        bytes *= (double)request->extent[2 * axis + 1] - request->extent[2 * axis] + 1.0;
+    }
+    if (array->has_missing) {
+        kd_kdm_samples(decoder->model.dims, array->association, stored);
+        map = (double)stored[0] * stored[1] * stored[2];
+    }
+    if (bytes + map > limit) {
+        return kd_fail(
+            error, KDINR_ERROR_MEMORY,
+            "decoding this extent would take %.0f bytes%s, the limit is %.0f; ask for fewer "
+            "points or a smaller extent, or raise memory_limit",
+            bytes + map, map > 0.0 ? " with the map of missing values" : "", limit);
+    }
+    if (size != NULL) *size = (size_t)bytes;
+    return KDINR_OK;
+}
+
+kdinr_status kdinr_decoder_check(const kdinr_decoder *decoder, const kdinr_request *request,
+                                 size_t *size, kdinr_error *error)
+{
+    int samples[3];
 
     if (request->array < 0 || request->array >= decoder->info.n_arrays) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT, "array %d was asked for, the file has %d",
@@ -225,19 +263,7 @@ static kdinr_status check_request(const kdinr_decoder *decoder, const kdinr_requ
         return kd_fail(error, KDINR_ERROR_ARGUMENT, "the time is not a number");
     }
     KD_TRY(check_extent(decoder, request, samples, error));
-    double bytes =
-        (double)kdinr_type_size(request->type) * decoder->info.arrays[request->array].n_components;
-    for (int axis = 0; axis < 3; axis++) {
-        bytes *= (double)request->extent[2 * axis + 1] - request->extent[2 * axis] + 1.0;
-    }
-    if (bytes > (double)limit) {
-        return kd_fail(
-            error, KDINR_ERROR_MEMORY,
-            "decoding this extent would take %.0f bytes, the limit is %.0f; ask for fewer "
-            "points or a smaller extent, or raise memory_limit",
-            bytes, (double)limit);
-    }
-    return KDINR_OK;
+    return check_memory(decoder, request, size, error);
 }
 
 /* ---- missing samples ---- */
@@ -388,7 +414,8 @@ kdinr_status kdinr_decoder_read(kdinr_decoder *decoder, const kdinr_request *req
     const int a = request->array;
     int samples[3];
 
-    KD_TRY(check_request(decoder, request, samples, error));
+    KD_TRY(kdinr_decoder_check(decoder, request, NULL, error));
+    kdinr_request_samples(&decoder->info, request, samples);
     KD_TRY(kdinr_decoder_load(decoder, error));
     if (decoder->fields[a] == NULL) {
         KD_TRY(kd_field_create(&decoder->model, a, decoder->run.backend, decoder->options.n_threads,

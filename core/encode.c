@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "judge.h"
 #include "options.h"
+#include "part.h"
 #include "settle.h"
 #include "status.h"
 #include "window.h"
@@ -43,6 +45,9 @@ kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_encoder **en
     kdinr_status status = made->backend_name == NULL
                               ? kd_fail_memory(error, strlen(options->backend), "backend name")
                               : kd_backend_find(made->backend_name, &made->run.backend, error);
+    if (status == KDINR_OK) {
+        status = kd_part_open(options, made->run.backend->name, &made->run.part, error);
+    }
     if (status != KDINR_OK) {
         kdinr_encoder_close(made);
         return status;
@@ -61,6 +66,7 @@ void kdinr_encoder_close(kdinr_encoder *encoder)
     free(encoder->fields);
     free(encoder->tracks);
     kd_kdm_free(&encoder->model);
+    kd_part_close(encoder->run.part, false);
     free(encoder->backend_name);
     free(encoder);
 }
@@ -215,10 +221,11 @@ static kdinr_status push(kdinr_encoder *encoder, const kdinr_volume *volume, dou
         KD_TRY(check_same(&encoder->model, volume, time, error));
     }
     KD_TRY(add_time(encoder, time, error));
+    KD_TRY(kd_part_step(encoder->run.part, volume, time, error));
     for (int a = 0; a < encoder->model.n_arrays; a++) {
         KD_TRY(kd_track_push(&encoder->tracks[a], &encoder->run, &volume->arrays[a], error));
     }
-    return KDINR_OK;
+    return kd_part_sync(encoder->run.part, error);
 }
 
 kdinr_status kdinr_encoder_push(kdinr_encoder *encoder, const kdinr_volume *volume, double time,
@@ -254,6 +261,7 @@ static kdinr_status settle(kdinr_encoder *encoder, kdinr_error *error)
             return kd_fail_memory(error, n * sizeof *array->psnr, "quality record");
         }
     }
+    KD_TRY(kd_part_sync(encoder->run.part, error));
     const kd_settle final = {&encoder->options, &encoder->model, encoder->tracks};
     KD_TRY(kd_settle_networks(&final, error));
     encoder->stage = STAGE_SETTLED;
@@ -364,6 +372,7 @@ static kdinr_status finish(kdinr_encoder *encoder, const char *path, kdinr_error
     if (encoder->stage == STAGE_PUSHING) KD_TRY(settle(encoder, error));
     for (int a = 0; a < encoder->model.n_arrays; a++) {
         record_quality(encoder, a);
+        if (!encoder->options.keep_bad) KD_TRY(kd_judge_array(&encoder->tracks[a], error));
     }
     KD_TRY(kd_kdm_pack(&encoder->model, &bytes, &size, error));
     const kdinr_status status = kd_kdm_save(bytes, size, path, error);
@@ -380,5 +389,9 @@ kdinr_status kdinr_encoder_finish(kdinr_encoder *encoder, const char *path, kdin
     }
     const kdinr_status status = finish(encoder, path, error);
     encoder->stage = status == KDINR_OK ? STAGE_FINISHED : STAGE_FAILED;
+    if (status == KDINR_OK) {
+        kd_part_close(encoder->run.part, true);
+        encoder->run.part = NULL;
+    }
     return status;
 }

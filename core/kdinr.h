@@ -175,10 +175,18 @@ typedef struct kdinr_options {
     /* Stored weights. */
     kdinr_weights weights;
 
+    /* Keeping. */
+    const char *part; /**< file that keeps every network as soon as it is trained, so that a run
+                           that was ended can go on; finish removes it. NULL: none is kept */
+    bool resume;      /**< go on from `part`, if it is there, by pushing the same steps again: the
+                           file gets the same bytes as without the interruption */
+    bool keep_bad;    /**< write the file even if the networks did not learn the data */
+
     /* Running. */
     int n_threads;           /**< 0: as many as the machine has */
     const char *backend;     /**< "auto", "cpu", "reference", "cuda" */
-    uint64_t memory_limit;   /**< bytes the decoder may allocate for one read; 0: 64 GiB */
+    uint64_t memory_limit;   /**< bytes that one read may take, the caller's values included;
+                                  0: what the machine has, at most 64 GiB */
     kdinr_progress progress; /**< may be NULL */
     void *progress_user;
 } kdinr_options;
@@ -196,15 +204,17 @@ KDINR_API kdinr_options kdinr_options_paper(void);
 typedef struct kdinr_encoder kdinr_encoder;
 
 /** Start a series. *encoder is NULL on failure.
- *  errors  ARGUMENT (the message names the option and its range), BACKEND, MEMORY */
+ *  errors  ARGUMENT (the message names the option and its range, or that with which `part` was
+ *          made), BACKEND, MEMORY, IO, FORMAT (`part` is damaged, or no such file) */
 KDINR_API kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_encoder **encoder,
                                           kdinr_error *error);
 
 /** Stage 1 for one time step: one teacher per array and brick. When the step completes a window,
  *  stage 2 for that window. Nothing of `volume` is kept except a few thousand sample values.
  *  time    must be greater than that of the step before
- *  errors  ARGUMENT (grid or arrays differ from the first step's), DATA, MEMORY, CANCELLED.
- *          After a failure only kdinr_encoder_close is allowed. */
+ *  errors  ARGUMENT (grid or arrays differ from the first step's; with `resume`, the step from
+ *          the one that `part` was made from), DATA, MEMORY, IO (`part`), CANCELLED. After a
+ *          failure only kdinr_encoder_close is allowed; `part` stays if it holds anything. */
 KDINR_API kdinr_status kdinr_encoder_push(kdinr_encoder *encoder, const kdinr_volume *volume,
                                           double time, kdinr_error *error);
 
@@ -218,8 +228,10 @@ KDINR_API kdinr_status kdinr_encoder_verify(kdinr_encoder *encoder, const kdinr_
                                             double time, kdinr_error *error);
 
 /** Complete stage 2, quantise to the size asked for and write the file: under a temporary name in
- *  the same folder, synced, renamed. On failure nothing is left and an older file is untouched.
- *  errors  DATA (no step was pushed), IO, TRAINING, MEMORY, CANCELLED */
+ *  the same folder, synced, renamed. On failure nothing is left but `part`, and an older file is
+ *  untouched.
+ *  errors  DATA (no step was pushed), IO, MEMORY, CANCELLED, TRAINING (also: in some window the
+ *          error is no better than a constant's, unless keep_bad) */
 KDINR_API kdinr_status kdinr_encoder_finish(kdinr_encoder *encoder, const char *path,
                                             kdinr_error *error);
 
@@ -300,6 +312,14 @@ KDINR_API kdinr_request kdinr_request_default(const kdinr_info *info, int array)
  */
 KDINR_API void kdinr_request_samples(const kdinr_info *info, const kdinr_request *request,
                                      int samples[3]);
+
+/** Would kdinr_decoder_read accept this request? Asked before the memory for `values` is had.
+ *  size    out bytes that `values` must have; untouched on failure; may be NULL
+ *  errors  ARGUMENT (the message names the allowed extent), MEMORY (decoding takes more than
+ *          memory_limit; the message has both figures) */
+KDINR_API kdinr_status kdinr_decoder_check(const kdinr_decoder *decoder,
+                                           const kdinr_request *request, size_t *size,
+                                           kdinr_error *error);
 
 /** Decode. The same sample has the same bits whatever the extent and the number of threads.
  *  values  out [nz][ny][nx][n_components] of request->type, for the extent

@@ -15,8 +15,10 @@ static kdinr_status get_text(kd_reader *reader, size_t size, const char *what, c
     const uint8_t *bytes = kd_get_bytes(reader, size);
 
     KD_TRY(kd_reader_check(reader, error));
-    if (size > 0 && memchr(bytes, 0, size) != NULL) {
-        return kd_fail(error, KDINR_ERROR_FORMAT, "%s: byte 0x00 is not UTF-8 text", what);
+    for (size_t i = 0; i < size; i++) { /* messages may show the text before it is checked */
+        if (bytes[i] >= 0x20 && bytes[i] != 0x7F) continue;
+        return kd_fail(error, KDINR_ERROR_FORMAT, "%s: byte 0x%02X at %zu is not UTF-8 text", what,
+                       bytes[i], i);
     }
     KD_TRY(kd_allocate(size + 1, 1, what, text, error));
     if (size > 0) memcpy(*text, bytes, size);

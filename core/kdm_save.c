@@ -1,6 +1,6 @@
 /* Bytes to disk so that a crash leaves the old file or the new one, never half of one. Before:
  * kdm.c has packed the bytes. After: the file is there under its name, or nothing has changed. */
-#define _POSIX_C_SOURCE 200809L /* open, fsync; rename that replaces */
+#define _POSIX_C_SOURCE 200809L /* open; rename that replaces */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,29 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "kdm.h"
 #include "status.h"
-
-static kdinr_status fail_io(kdinr_error *error, const char *action, const char *path)
-{
-    return kd_fail(error, KDINR_ERROR_IO, "%s %s: %s", action, path, strerror(errno));
-}
-
-static kdinr_status write_all(int file, const uint8_t *bytes, size_t size, const char *path,
-                              kdinr_error *error)
-{
-    while (size > 0) {
-        const ssize_t n = write(file, bytes, size);
-
-        if (n < 0 && errno != EINTR) return fail_io(error, "cannot write", path);
-        if (n > 0) {
-            bytes += n;
-            size -= (size_t)n;
-        }
-    }
-    if (fsync(file) != 0) return fail_io(error, "cannot write", path);
-    return KDINR_OK;
-}
 
 /* Create a file that did not exist; other runs may be writing beside us. `name` has the room. */
 static int create_beside(const char *path, char *name, size_t name_size)
@@ -46,26 +26,6 @@ static int create_beside(const char *path, char *name, size_t name_size)
     return file;
 }
 
-/* Make the rename last. The file is complete either way and some file systems cannot sync a folder,
- * so a failure here is no reason to report that nothing was written. */
-static void sync_folder(const char *path, char *name)
-{
-    const char *slash = strrchr(path, '/');
-    int folder;
-
-    if (slash == NULL) {
-        strcpy(name, ".");
-    } else {
-        const size_t length = slash == path ? 1 : (size_t)(slash - path);
-        memcpy(name, path, length);
-        name[length] = '\0';
-    }
-    folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0) return;
-    (void)fsync(folder);
-    (void)close(folder);
-}
-
 kdinr_status kd_kdm_save(const uint8_t *bytes, size_t size, const char *path, kdinr_error *error)
 {
     const size_t name_size = strlen(path) + 64;
@@ -76,18 +36,19 @@ kdinr_status kd_kdm_save(const uint8_t *bytes, size_t size, const char *path, kd
     if (name == NULL) return kd_fail_memory(error, name_size, "name of a temporary file");
     file = create_beside(path, name, name_size);
     if (file < 0) {
-        status = fail_io(error, "cannot create", name);
+        status = kd_file_fail(error, "create", name);
         goto done;
     }
-    status = write_all(file, bytes, size, path, error);
-    if (close(file) != 0 && status == KDINR_OK) status = fail_io(error, "cannot write", path);
+    status = kd_file_write(file, 0, bytes, size, path, error);
+    if (status == KDINR_OK) status = kd_file_sync(file, path, error);
+    if (close(file) != 0 && status == KDINR_OK) status = kd_file_fail(error, "write", path);
     if (status == KDINR_OK && rename(name, path) != 0) {
-        status = fail_io(error, "cannot replace", path);
+        status = kd_file_fail(error, "replace", path);
     }
     if (status != KDINR_OK) {
         (void)unlink(name);
     } else {
-        sync_folder(path, name);
+        kd_file_sync_folder(path, name);
     }
 
 done:

@@ -32,6 +32,7 @@ typedef struct kd_settings {
     double time;                  /* [NAN: not given] */
     int step;                     /* [-1: not given] */
     int extent[6];                /* [-1,...: not given] */
+    bool no_part;                 /* keep nothing to resume from [false] */
     bool no_verify, quiet, json, backends, help;
     const char **files; /* [n_files], the arguments that are not flags */
     int n_files;

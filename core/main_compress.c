@@ -1,12 +1,33 @@
-/* kdinr compress: raw files, one a time step, into a .kdm. Only one step is in memory. */
+/* kdinr compress: raw files, one a time step, into a .kdm. Only one step is in memory. What is
+ * trained is kept in OUT.kdm.part until the file is there, so that --resume can go on. */
+#define _POSIX_C_SOURCE 200809L /* sigaction */
+
 #include "main.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "status.h"
+
+/* Ctrl-C and SIGTERM end the run in order, with a message; a second one ends it at once. */
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+}
+
+static void catch_interrupts(void)
+{
+    const struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
+
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
 
 /* What the progress line shows. */
 typedef struct progress_line {
@@ -21,6 +42,7 @@ static bool show_progress(void *user, double fraction, const char *stage)
     const double now = kd_main_seconds();
     const double left = fraction > 0.0 ? (now - line->start) * (1.0 - fraction) / fraction : 0.0;
 
+    if (interrupted) return false;
     if (!line->shown || now < line->last + 0.2) return true;
     line->last = now;
     fprintf(stderr, "\r%3.0f %%  step %d of %d, %s", 100.0 * fraction, line->step, line->n_steps,
@@ -142,9 +164,15 @@ static kdinr_status compress(const kd_settings *settings, const double *times, s
                              progress_line *line, kdinr_error *error)
 {
     kdinr_options options = settings->options;
+    const size_t length = strlen(settings->output) + sizeof ".part";
+    char *part = malloc(length);
     kdinr_encoder *encoder = NULL;
     kdinr_status status;
 
+    if (part == NULL) return kd_fail_memory(error, length, "name of the part");
+    snprintf(part, length, "%s.part", settings->output);
+    options.part = settings->no_part ? NULL : part;
+    catch_interrupts();
     options.n_steps = settings->n_files;
     options.progress = show_progress;
     options.progress_user = line;
@@ -157,6 +185,7 @@ static kdinr_status compress(const kd_settings *settings, const double *times, s
 
 done:
     kdinr_encoder_close(encoder);
+    free(part);
     return status;
 }
 

@@ -46,23 +46,6 @@ static kdinr_status make_request(const kd_settings *settings, const kdinr_info *
     return KDINR_OK;
 }
 
-/* Bytes that the answer to a request takes. An impossible extent counts as one sample: the decoder
- * refuses it with a message. */
-static kdinr_status answer_size(const kdinr_info *info, const kdinr_request *request, size_t *size,
-                                kdinr_error *error)
-{
-    *size = kdinr_type_size(request->type) * (size_t)info->arrays[request->array].n_components;
-    for (int i = 0; i < 3; i++) {
-        const int first = request->extent[2 * i], last = request->extent[2 * i + 1];
-        const size_t n = first >= 0 && last > first ? (size_t)(last - first) + 1 : 1;
-
-        if (!kd_size_mul(*size, n, size)) {
-            return kd_fail(error, KDINR_ERROR_ARGUMENT, "--extent is too large");
-        }
-    }
-    return KDINR_OK;
-}
-
 static kdinr_status decode(const kd_settings *settings, kdinr_decoder *decoder, kdinr_error *error)
 {
     const kdinr_info *info = kdinr_decoder_info(decoder);
@@ -73,7 +56,7 @@ static kdinr_status decode(const kd_settings *settings, kdinr_decoder *decoder, 
     kdinr_status status;
 
     KD_TRY(make_request(settings, info, &request, error));
-    KD_TRY(answer_size(info, &request, &size, error));
+    KD_TRY(kdinr_decoder_check(decoder, &request, &size, error));
     values = malloc(size);
     if (values == NULL) return kd_fail_memory(error, size, "decoded values");
     KD_TRY_DONE(kdinr_decoder_read(decoder, &request, values, error));

@@ -173,6 +173,7 @@ static void print_table(const evaluation *e)
 static kdinr_status evaluate(const kd_settings *settings, kdinr_decoder *decoder,
                              kdinr_request request, evaluation *e, kdinr_error *error)
 {
+    KD_TRY(kdinr_decoder_check(decoder, &request, NULL, error)); /* so that no product overflows */
     const size_t n_values = e->n_samples * (size_t)e->array->n_components;
     const size_t size = n_values * kdinr_type_size(e->array->type);
     void *original = malloc(size);

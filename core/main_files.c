@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "status.h"
 
 int kd_main_report(const kdinr_error *error)
@@ -88,7 +89,11 @@ kdinr_status kd_main_write_raw(const char *path, const void *values, size_t size
     if (status == KDINR_OK && rename(temporary, path) != 0) {
         status = kd_fail(error, KDINR_ERROR_IO, "%s: %s", path, strerror(errno));
     }
-    if (status != KDINR_OK) unlink(temporary);
+    if (status != KDINR_OK) {
+        unlink(temporary);
+    } else {
+        kd_file_sync_folder(path, temporary);
+    }
     free(temporary);
     return status;
 }

@@ -58,10 +58,15 @@ void kd_measure_release(kd_kept *kept)
     memset(kept, 0, sizeof *kept);
 }
 
-static void add_error(kd_quality *quality, size_t c, double original, float decoded)
+/* One component of the n-th sample, n counted from 1. */
+static void add_error(kd_quality *quality, double n, size_t c, double original, float decoded)
 {
     const double difference = original - (double)decoded;
 
+    if (n == 1.0) quality->first[c] = original;
+    const double offset = original - quality->first[c];
+    quality->means[c] += offset;
+    quality->spreads[c] += offset * offset;
     quality->squares[c] += difference * difference;
     quality->max_error = fmax(quality->max_error, fabs(difference));
 }
@@ -70,6 +75,8 @@ static void finish_means(kd_quality *quality, size_t nc, double n)
 {
     for (size_t c = 0; c < nc && n > 0.0; c++) {
         quality->squares[c] /= n;
+        quality->means[c] /= n;
+        quality->spreads[c] /= n;
     }
 }
 
@@ -84,9 +91,7 @@ kdinr_status kd_measure_kept(kd_field *field, int n_components, const kd_kept *k
     if (values == NULL) {
         return kd_fail_memory(error, length * nc * sizeof *values, "row of samples");
     }
-    memset(quality->squares, 0, sizeof quality->squares);
-    quality->max_error = 0.0;
-    quality->exact = false;
+    *quality = (kd_quality){.n_present = quality->n_present};
     for (int row = 0; row < kept->n_rows; row++) {
         const int *start = kept->starts[row];
         const int extent[6] = {start[0], start[0] + kept->length - 1, start[1], start[1], start[2],
@@ -99,7 +104,7 @@ kdinr_status kd_measure_kept(kd_field *field, int n_components, const kd_kept *k
             if (kept->classes[at] != KD_MISSING_NONE) continue;
             n += 1.0;
             for (size_t c = 0; c < nc; c++) {
-                add_error(quality, c, kept->values[at * nc + c], values[i * nc + c]);
+                add_error(quality, n, c, kept->values[at * nc + c], values[i * nc + c]);
             }
         }
     }
@@ -136,7 +141,7 @@ kdinr_status kd_measure_step(kd_field *field, const kdinr_array *array, const ui
             if (classes != NULL && classes[from + i] != KD_MISSING_NONE) continue;
             quality->n_present += 1.0;
             for (size_t c = 0; c < nc; c++) {
-                add_error(quality, c,
+                add_error(quality, quality->n_present, c,
                           kd_volume_value(array->values, array->type, (from + i) * nc + c),
                           values[i * nc + c]);
             }

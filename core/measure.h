@@ -9,6 +9,9 @@
 /** Errors of one step of one array; present samples only. */
 typedef struct kd_quality {
     double squares[KD_KDM_MAX_COMPONENTS]; /* mean squared error per component */
+    double first[KD_KDM_MAX_COMPONENTS];   /* a value of the original; means are taken from it */
+    double means[KD_KDM_MAX_COMPONENTS];   /* of the original, less `first` */
+    double spreads[KD_KDM_MAX_COMPONENTS]; /* mean square of the original less `first` */
     double n_present;                      /* samples of the whole step that are present */
     double max_error;
     bool exact;

@@ -181,6 +181,28 @@ void kd_options_describe(const kdinr_options *options, char *text, size_t size)
     }
 }
 
+int kd_options_list(const kdinr_options *options, kd_option list[KD_OPTIONS_MAX])
+{
+    const kd_option others[] = {{"seed", (double)(options->seed >> 32)},
+                                {"seed", (double)(options->seed & UINT32_MAX)},
+                                {"bottleneck", options->bottleneck},
+                                {"warm_start", options->warm_start},
+                                {"direct", options->direct}};
+    int n = 0;
+
+    _Static_assert(sizeof numbers / sizeof *numbers + sizeof others / sizeof *others <=
+                       KD_OPTIONS_MAX,
+                   "room for all options");
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        if (numbers[i].offset == offsetof(kdinr_options, n_threads)) continue;
+        list[n++] = (kd_option){numbers[i].name, get(options, &numbers[i])};
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        list[n++] = others[i];
+    }
+    return n;
+}
+
 const char *kdinr_backend_name(int i, const char **reason)
 {
     const kd_backend *const *list = kd_backend_list();

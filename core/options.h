@@ -12,4 +12,18 @@ kdinr_status kd_options_check(const kdinr_options *options, kdinr_error *error);
  *  text  out, ended by 0, cut off if it does not fit */
 void kd_options_describe(const kdinr_options *options, char *text, size_t size);
 
+enum { KD_OPTIONS_MAX = 64 };
+
+/** One number among the options. */
+typedef struct kd_option {
+    const char *name;
+    double value;
+} kd_option;
+
+/** All that decides the file's bytes, as numbers, always in the same order: every option but
+ *  n_threads, what concerns files and what follows training.
+ *  list     out
+ *  returns  how many there are */
+int kd_options_list(const kdinr_options *options, kd_option list[KD_OPTIONS_MAX]);
+
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "part.h"
 #include "status.h"
 
 enum {
@@ -27,7 +28,7 @@ kdinr_status kd_run_advance(kd_run *run, double work, kdinr_error *error)
     if (options->progress == NULL || fraction < run->reported + 0.001) return KDINR_OK;
     run->reported = fraction;
     if (!options->progress(options->progress_user, fraction, run->stage)) {
-        return kd_fail(error, KDINR_CANCELLED, "cancelled");
+        return kd_part_fail_cancelled(run->part, error);
     }
     return KDINR_OK;
 }
@@ -187,9 +188,15 @@ kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
                                       .max_batch = schedule->batch};
     const size_t row = (size_t)(net->n_inputs + net->n_outputs);
     session s = {.run = run, .net = net, .source = source, .schedule = schedule};
-    bool failed = true;
+    const uint64_t key = kd_part_key(schedule, params, net->n_params);
+    bool failed = true, kept = false;
     kdinr_status status = KDINR_OK;
 
+    KD_TRY(kd_part_take(run->part, key, params, net->n_params, &s.outcome, &kept, error));
+    if (kept) {
+        if (outcome != NULL) *outcome = s.outcome;
+        return kd_run_advance(run, schedule->work, error);
+    }
     s.batch = malloc(schedule->batch * row * sizeof *s.batch);
     s.best_params = malloc(net->n_params * sizeof *s.best_params);
     if (s.batch == NULL || s.best_params == NULL) {
@@ -203,6 +210,7 @@ kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
         s.outcome.restarts++;
     }
     KD_TRY_DONE(run->backend->get_params(s.state, params, error));
+    KD_TRY_DONE(kd_part_add(run->part, key, params, net->n_params, &s.outcome, error));
     if (outcome != NULL) *outcome = s.outcome;
 
 done:

@@ -14,6 +14,7 @@ typedef struct kd_run {
     double work_done;
     double reported; /* fraction that the callback last saw */
     const char *stage;
+    struct kd_part *part; /* keeps what was trained (part.h); NULL: nothing is kept */
 } kd_run;
 
 /** Add work and tell the user's callback, at most a thousand times in all.

@@ -5,14 +5,19 @@ import array
 import json
 import math
 import os
+import random
 import resource
+import shutil
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 KDINR = os.environ["KDINR"]
 FAST = ["--effort", "low", "--teacher-samples", "20000", "--student-samples", "40000",
-        "--omega", "10"]  # a fixed frequency saves the pilot, which would take most of the time
+        "--omega", "10",  # a fixed frequency saves the pilot, which would take most of the time
+        "--keep-bad"]  # so little training may well learn nothing
 BLOBS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../testing-data/volumes")
 BLOB_DIMS = (24, 20, 16)
 
@@ -244,8 +249,76 @@ class Shapes(Case):
         dims = (20, 16, 12)
         files = [self.write("s%d.raw" % t, wave(dims, t)) for t in range(2)]
         self.ok("compress", "-o", "a.kdm", "--preset", "paper", "--dims", "20,16,12", "--width", 2,
-                "--depth", 1, "--epochs", 4, *files)
+                "--depth", 1, "--epochs", 4, "--keep-bad", *files)
         self.assertIn("epochs=4", self.info("a.kdm")["provenance"])
+
+
+class Resume(Case):
+    """A run that was ended goes on with --resume and gives the same bytes."""
+
+    def setUp(self):
+        super().setUp()
+        self.flags = ["compress", "-o", "a.kdm", "--dims", "24,20,16", "--ratio", "15", *FAST,
+                      "--teacher-samples", "200000", *self.blobs()]
+
+    def interrupt(self, signal_number):
+        """Start, send a signal once something was trained; the exit code and stderr."""
+        process = subprocess.Popen([KDINR, *self.flags], cwd=self.folder, text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        part = self.path("a.kdm.part")
+        while process.poll() is None and not (os.path.exists(part) and
+                                              os.path.getsize(part) > 4000):
+            time.sleep(0.002)
+        process.send_signal(signal_number)
+        return process.wait(), process.communicate()[1]
+
+    def test_interrupted_run_resumes_to_the_same_bytes(self):
+        self.ok(*self.flags)
+        whole = self.bytes("a.kdm")
+        for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            os.remove(self.path("a.kdm"))
+            code, message = self.interrupt(signal_number)
+            self.assertEqual(os.listdir(self.folder), ["a.kdm.part"], message)
+            if signal_number != signal.SIGKILL:
+                self.assertEqual(code, 1)
+                self.assertIn("a.kdm.part keeps what was trained so far", message)
+            self.ok(*self.flags, "--resume")
+            self.assertEqual(self.bytes("a.kdm"), whole)
+            self.assertEqual(os.listdir(self.folder), ["a.kdm"])
+
+    def test_other_options_and_data_are_refused(self):
+        self.interrupt(signal.SIGKILL)
+        self.fails(2, "option ratio is not the one", *self.flags, "--resume", "--ratio", "16")
+        self.flags[-1], self.flags[-4] = self.flags[-4], self.flags[-1]
+        self.fails(2, "step 0, at time 0, is not the one", *self.flags, "--resume")
+
+    def test_input_that_is_cut_short_while_it_is_read(self):
+        self.ok(*self.flags)
+        whole = self.bytes("a.kdm")
+        os.remove(self.path("a.kdm"))
+        last = self.path("last.raw")
+        shutil.copy(self.flags[-1], last)
+        original, self.flags[-1] = self.flags[-1], "last.raw"
+        for damage, message in ((lambda: os.truncate(last, 100), "last.raw: 100 of 30720 bytes"),
+                                (lambda: os.remove(last), "last.raw: No such file")):
+            process = subprocess.Popen([KDINR, *self.flags], cwd=self.folder, text=True,
+                                       stderr=subprocess.PIPE)
+            while not os.path.exists(self.path("a.kdm.part")):
+                time.sleep(0.001)
+            damage()
+            self.assertIn(message, process.communicate()[1])
+            self.assertEqual(process.returncode, 1)
+            self.assertFalse(os.path.exists(self.path("a.kdm")))
+            shutil.copy(original, last)
+        self.ok(*self.flags, "--resume")
+        self.assertEqual(self.bytes("a.kdm"), whole)
+
+    def test_no_part(self):
+        with open(self.path("a.kdm.part"), "w") as file:
+            file.write("something else")
+        self.fails(1, "move it away", *self.flags)
+        self.ok(*self.flags, "--no-part")
+        self.assertEqual(self.bytes("a.kdm.part"), b"something else")
 
 
 class Quality(Case):
@@ -350,6 +423,19 @@ class Failures(Case):
         self.flags[2] = "/proc/a.kdm"
         self.fails(1, "/proc/a.kdm", *self.flags, self.raw)
 
+    def test_read_only_folder(self):
+        self.make_kdm()
+        os.chmod(self.folder, 0o555)
+        self.addCleanup(os.chmod, self.folder, 0o755)
+        user = {"user": 65534} if os.geteuid() == 0 else {}  # root may write anywhere
+        try:
+            subprocess.run([KDINR, "--version"], capture_output=True, check=True, **user)
+        except (OSError, subprocess.CalledProcessError):
+            self.skipTest("another user may not run the program")
+        self.fails(1, "a.kdm: no file can be made in '.': Permission denied", *self.flags, self.raw,
+                   **user)
+        self.fails(1, "Permission denied", "decode", "a.kdm", "-o", "d.raw", **user)
+
     def test_full_disk(self):
         self.make_kdm()
         self.fails(1, "No space left", "decode", "a.kdm", "-o", "/dev/full")
@@ -367,6 +453,17 @@ class Failures(Case):
         before = os.listdir(self.folder)
         result = self.run_kdinr(*self.flags, self.raw)
         self.assertEqual((result.returncode, os.listdir(self.folder)), (1, before), result.stderr)
+
+    def test_networks_that_learned_nothing(self):
+        chance = random.Random(1)
+        self.write("noise.raw", [chance.gauss(0, 1) for _ in range(16 * 12 * 10)])
+        self.flags.remove("--keep-bad")
+        result = self.run_kdinr(*self.flags, "noise.raw")
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn("they did not learn the data", result.stderr)
+        self.assertEqual(sorted(os.listdir(self.folder)), ["a.kdm.part", "noise.raw", "s.raw"])
+        self.ok(*self.flags, "--resume", "--keep-bad", "noise.raw")  # without training again
+        self.assertEqual(sorted(os.listdir(self.folder)), ["a.kdm", "noise.raw", "s.raw"])
 
     def test_impossible_ratio(self):
         self.flags[6] = "1000000"

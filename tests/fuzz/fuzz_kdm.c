@@ -1,24 +1,13 @@
-/* Fuzz target: any bytes as a .kdm, first as they are, then with right checksums. Built with
- * -fsanitize=fuzzer it searches; linked with replay.c it runs over given files. Nothing may crash,
- * leak or fail without a message. */
-#define _GNU_SOURCE /* memfd_create: the readers take paths, and this one costs no disk */
+/* Fuzz target: the container. Any bytes as a .kdm, first as they are, then with right checksums.
+ * Built with -fsanitize=fuzzer it searches; linked with replay.c it runs over given files. Nothing
+ * may crash, leak or fail without a message. */
+#define _GNU_SOURCE
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include "fuzz.h"
 
-#include "kdm.h"
 #include "entropy.h"
+#include "kdm.h"
 #include "repair.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-/* A broken promise of the reader. */
-static void expect(bool holds)
-{
-    if (!holds) abort();
-}
 
 static void use_masks(const kd_model *model, const kd_model_array *array)
 {
@@ -72,22 +61,17 @@ static void load(const char *path)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
+    const memory_file file = memory_file_open();
     uint8_t *repaired = malloc(size + 1);
-    const int file = memfd_create("fuzz", 0);
-    char path[64];
 
-    expect(repaired != NULL && file >= 0);
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-    expect(pwrite(file, bytes, size, 0) == (ssize_t)size);
-    load(path);
-    if (size >= 28) {
-        memcpy(repaired, bytes, size);
-        repair_put(repaired + 16, size, 8);
-        repair(repaired, size);
-        expect(pwrite(file, repaired, size, 0) == (ssize_t)size);
-        load(path);
+    expect(repaired != NULL);
+    memory_file_fill(&file, bytes, size);
+    load(file.path);
+    if (repair_copy(bytes, size, repaired)) {
+        memory_file_fill(&file, repaired, size);
+        load(file.path);
     }
-    (void)close(file);
+    (void)close(file.file);
     free(repaired);
     return 0;
 }

@@ -2,6 +2,7 @@
 #ifndef REPAIR_H
 #define REPAIR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -43,6 +44,16 @@ static inline void repair(uint8_t *bytes, size_t size)
     }
     memset(bytes + CHECKSUM, 0, 4);
     repair_put(bytes + CHECKSUM, XXH32(bytes, head, 0), 4);
+}
+
+/** dst[size] = the bytes with the right file size and checksums; false if there is no header. */
+static inline bool repair_copy(const uint8_t *bytes, size_t size, uint8_t *dst)
+{
+    if (size < 28) return false;
+    memcpy(dst, bytes, size);
+    repair_put(dst + 16, size, 8);
+    repair(dst, size);
+    return true;
 }
 
 #endif

@@ -59,7 +59,7 @@ def compress(program, folder, case):
     out = os.path.join(folder, "out.kdm")
     more = ["--cells"] if cells else []
     more += ["--fill", "-99"] if missing == "fill" else []
-    subprocess.run([program, "compress", "-o", out, "--dims", ",".join(map(str, dims)),
+    subprocess.run([program, "compress", "--keep-bad", "-o", out, "--dims", ",".join(map(str, dims)),
                     "--components", str(components), *more, *flags, *FAST, "--quiet", *files],
                    check=True)
     return out
