@@ -90,8 +90,10 @@ typedef struct kdinr_array {
     double fill_value;
 } kdinr_array;
 
-/** One time step on a uniform grid. Physical position of point (i,j,k), counted from `first`:
- *  origin + direction * ((i,j,k) * spacing), as vtkImageData does. */
+/** One time step on a uniform or rectilinear grid. Physical position of point (i,j,k), counted from
+ *  `first`: origin + direction * ((i,j,k) * spacing), as vtkImageData does; or, on a rectilinear
+ *  grid, (axes[0][i], axes[1][j], axes[2][k]), counted from 0, and origin, spacing and direction
+ *  are the default ones. */
 typedef struct kdinr_volume {
     int dims[3];  /**< points in x, y, z, each 1..2^20 */
     int first[3]; /**< index of the first point (VTK extents need not start at 0) */
@@ -100,6 +102,8 @@ typedef struct kdinr_volume {
     double direction[9];       /**< row major; identity unless the grid is rotated */
     int n_arrays;              /**< 1..64 */
     const kdinr_array *arrays; /**< [n_arrays] */
+    const double *axes[3];     /**< [dims[i]] each, strictly increasing or strictly decreasing; all
+                                    NULL: uniform. Samples are compressed by their index */
 } kdinr_volume;
 
 /** A volume with unit spacing, zero origin, identity direction and no arrays. */
@@ -258,6 +262,7 @@ typedef struct kdinr_info {
     int dims[3];
     int first[3];
     double origin[3], spacing[3], direction[9];
+    const double *axes[3]; /**< of a rectilinear grid, as in kdinr_volume; NULL: uniform */
     int n_steps;
     const double *times; /**< [n_steps], increasing */
     int n_arrays;
@@ -300,6 +305,19 @@ KDINR_API kdinr_request kdinr_request_default(const kdinr_info *info, int array)
  */
 KDINR_API void kdinr_request_samples(const kdinr_info *info, const kdinr_request *request,
                                      int samples[3]);
+
+/** Where the points along an axis lie, for a rectilinear grid: at another resolution than the
+ *  stored one, the stored points are interpolated linearly by their index.
+ *  points  out [request->dims[axis]] */
+KDINR_API void kdinr_request_axis(const kdinr_info *info, const kdinr_request *request, int axis,
+                                  double *points);
+
+/** Which samples of a request are missing: those that kdinr_decoder_read fills with NaN, infinity
+ *  or the fill value.
+ *  missing  out [nz][ny][nx] 1: missing, else 0
+ *  errors   as kdinr_decoder_read */
+KDINR_API kdinr_status kdinr_decoder_missing(kdinr_decoder *decoder, const kdinr_request *request,
+                                             uint8_t *missing, kdinr_error *error);
 
 /** Decode. The same sample has the same bits whatever the extent and the number of threads.
  *  values  out [nz][ny][nx][n_components] of request->type, for the extent
