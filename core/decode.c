@@ -194,7 +194,9 @@ void kdinr_request_axis(const kdinr_info *info, const kdinr_request *request, in
     const int n = request->dims[axis], last = info->dims[axis] - 1;
 
     for (int i = 0; i < n; i++) {
-        const double p = kd_bricks_position(KDINR_POINTS, info->dims[axis], n, i);
+        const double p = n == info->dims[axis]
+                             ? i /* exactly where the stored points are */
+                             : kd_bricks_position(KDINR_POINTS, info->dims[axis], n, i);
         const int before = p < last ? (int)p : last;
         const double low = info->axes[axis][before];
 

@@ -230,6 +230,17 @@ KDINR_API kdinr_status kdinr_encoder_finish(kdinr_encoder *encoder, const char *
 /** Release. NULL is fine. */
 KDINR_API void kdinr_encoder_close(kdinr_encoder *encoder);
 
+/** What compressing a series like `volume` would give and take on this machine, from the plan and
+ *  a few trial steps: some hundredths of a second, and nothing is read.
+ *  volume     grid and arrays of a step; values are not looked at and may be NULL
+ *  options    n_steps must be set
+ *  file_size  out bytes
+ *  seconds    out for both stages and one check of every sample; good to a factor of about 2
+ *  errors     ARGUMENT, DATA (the ratio is too high; the message names the largest possible),
+ * BACKEND, MEMORY. On failure the outputs are untouched. */
+KDINR_API kdinr_status kdinr_estimate(const kdinr_options *options, const kdinr_volume *volume,
+                                      double *file_size, double *seconds, kdinr_error *error);
+
 /* ---- decoder ---- */
 
 typedef struct kdinr_decoder kdinr_decoder;
