@@ -96,19 +96,19 @@ void vtkKDINRGrid::PutGeometry(const kdinr_info* info, const int extent[6], vtkD
   rectilinear->SetExtent(const_cast<int*>(extent));
   kdinr_request request = kdinr_request_default(info, 0);
   std::copy_n(this->Dims, 3, request.dims);
+  vtkNew<vtkDoubleArray> axes[3];
   for (int axis = 0; axis < 3; ++axis)
   {
     std::vector<double> all(static_cast<size_t>(this->Dims[axis]));
     kdinr_request_axis(info, &request, axis, all.data());
-    vtkNew<vtkDoubleArray> points;
     for (int i = extent[2 * axis]; i <= extent[2 * axis + 1]; ++i)
     {
-      points->InsertNextValue(all[static_cast<size_t>(i - this->First[axis])]);
+      axes[axis]->InsertNextValue(all[static_cast<size_t>(i - this->First[axis])]);
     }
-    axis == 0     ? rectilinear->SetXCoordinates(points)
-      : axis == 1 ? rectilinear->SetYCoordinates(points)
-                  : rectilinear->SetZCoordinates(points);
   }
+  rectilinear->SetXCoordinates(axes[0]);
+  rectilinear->SetYCoordinates(axes[1]);
+  rectilinear->SetZCoordinates(axes[2]);
 }
 
 void vtkKDINRGrid::GetSamples(const int points[6], bool cells, int samples[6]) const
