@@ -218,6 +218,10 @@ int vtkKDINRWriter::Write()
     vtkErrorMacro("Input or FileName is not set");
     return 0;
   }
+  if (this->WriteOnce && !this->IsStale())
+  {
+    return this->ErrorCode == vtkErrorCode::NoError;
+  }
   this->InvokeEvent(vtkCommand::StartEvent); // ParaView's progress bar waits for these
   const bool ok = this->Compress();
   this->InvokeEvent(vtkCommand::EndEvent);
@@ -245,6 +249,7 @@ void vtkKDINRWriter::PrintSelf(ostream& os, vtkIndent indent)
 {
   this->Superclass::PrintSelf(os, indent);
   os << indent << "FileName: " << (this->FileName ? this->FileName : "(none)") << "\n"
+     << indent << "WriteOnce: " << this->WriteOnce << "\n"
      << indent << "CompressionRatio: " << this->CompressionRatio << "\n"
      << indent << "Preset: " << this->Preset << "\n"
      << indent << "Effort: " << this->Effort << "\n"

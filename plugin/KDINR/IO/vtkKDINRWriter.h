@@ -43,6 +43,14 @@ public:
   int Write();
 
   ///@{
+  /** Whether Write() does nothing while the file is as new as input and settings, as extract
+   *  writers need, which are called at every time step. Default off. */
+  vtkSetMacro(WriteOnce, vtkTypeBool);
+  vtkGetMacro(WriteOnce, vtkTypeBool);
+  vtkBooleanMacro(WriteOnce, vtkTypeBool);
+  ///@}
+
+  ///@{
   /** Data bytes / file bytes to reach. Default 500, 1..1e6. */
   vtkSetClampMacro(CompressionRatio, double, 1.0, 1e6);
   vtkGetMacro(CompressionRatio, double);
@@ -174,6 +182,7 @@ private:
   bool MakeEstimate(vtkDataSet* data, kdinr_error& error);
 
   char* FileName = nullptr;
+  vtkTypeBool WriteOnce = 0;
   double CompressionRatio = 500.0;
   int Preset = PRESET_DEFAULT;
   int Effort = EFFORT_NORMAL;
