@@ -494,9 +494,7 @@ void vtkKDINRReader::PrintSelf(ostream& os, vtkIndent indent)
      << indent << "NumberOfThreads: " << this->NumberOfThreads << "\n"
      << indent << "MemoryLimit: " << this->MemoryLimit << "\n"
      << indent << "CacheSize: " << this->CacheSize << "\n"
-     << indent << "Preview: " << this->Preview << "\n"
-     << indent << "PreviewVoxels: " << this->PreviewVoxels << "\n"
-     << indent << "TimeMode: " << this->TimeMode << "\n"
-     << indent << "StepsBetween: " << this->StepsBetween << "\n"
+     << indent << "Preview: " << this->Preview << ", " << this->PreviewVoxels << " million\n"
+     << indent << "TimeMode: " << this->TimeMode << ", " << this->StepsBetween << " between\n"
      << indent << "MissingValues: " << this->MissingValues << "\n";
 }
