@@ -73,12 +73,15 @@ static kdinr_status fill_info(kdinr_decoder *decoder, kdinr_error *error)
         fill_array_info(&model->arrays[a], &decoder->array_infos[a]);
     }
     info->version_major = KD_KDM_MAJOR;
-    info->version_minor = KD_KDM_MINOR;
+    info->version_minor = model->minor;
     memcpy(info->dims, model->dims, sizeof info->dims);
     memcpy(info->first, model->first, sizeof info->first);
     memcpy(info->origin, model->origin, sizeof info->origin);
     memcpy(info->spacing, model->spacing, sizeof info->spacing);
     memcpy(info->direction, model->direction, sizeof info->direction);
+    for (int axis = 0; axis < 3; axis++) {
+        info->axes[axis] = model->axes[axis];
+    }
     info->n_steps = model->n_steps;
     info->times = model->times;
     info->n_arrays = model->n_arrays;
@@ -186,6 +189,23 @@ kdinr_request kdinr_request_default(const kdinr_info *info, int array)
         request.extent[2 * axis + 1] = samples[axis] - 1;
     }
     return request;
+}
+
+void kdinr_request_axis(const kdinr_info *info, const kdinr_request *request, int axis,
+                        double *points)
+{
+    const int n = request->dims[axis], last = info->dims[axis] - 1;
+
+    for (int i = 0; i < n; i++) {
+        const double p = n == info->dims[axis]
+                             ? i /* exactly where the stored points are */
+                             : kd_bricks_position(KDINR_POINTS, info->dims[axis], n, i);
+        const int before = p < last ? (int)p : last;
+        const double low = info->axes[axis][before];
+
+        points[i] = low;
+        if (before < last) points[i] += (p - before) * (info->axes[axis][before + 1] - low);
+    }
 }
 
 static kdinr_status check_extent(const kdinr_decoder *decoder, const kdinr_request *request,
@@ -322,8 +342,11 @@ static void nearest_stored(const kd_model *model, const kd_model_array *array, i
     }
 }
 
+/* Walk over an extent whose map is loaded: put what missing samples stand for into `values`, or
+ * mark them in `missing` (1, else 0); the other one is NULL. */
 static kdinr_status restore_missing(kdinr_decoder *decoder, int a, const int samples[3],
-                                    const int extent[6], float *values, kdinr_error *error)
+                                    const int extent[6], float *values, uint8_t *missing,
+                                    kdinr_error *error)
 {
     const kd_model_array *array = &decoder->model.arrays[a];
     int *nearest[3] = {NULL, NULL, NULL}, n[3], stored[3];
@@ -345,11 +368,12 @@ static kdinr_status restore_missing(kdinr_decoder *decoder, int a, const int sam
             const size_t row = ((size_t)nearest[2][z] * (size_t)stored[1] + (size_t)nearest[1][y]) *
                                (size_t)stored[0];
 
-            for (int x = 0; x < n[0]; x++, values += array->n_components) {
+            for (int x = 0; x < n[0]; x++) {
                 const kd_missing class = decoder->classes[row + (size_t)nearest[0][x]];
 
-                for (int c = 0; class != KD_MISSING_NONE && c < array->n_components; c++) {
-                    values[c] = missing_value(array, class);
+                if (missing != NULL) *missing++ = class != KD_MISSING_NONE;
+                for (int c = 0; values != NULL && c < array->n_components; c++, values++) {
+                    if (class != KD_MISSING_NONE) *values = missing_value(array, class);
                 }
             }
         }
@@ -372,7 +396,7 @@ static kdinr_status read_float(kdinr_decoder *decoder, int a, const int samples[
 
     KD_TRY(kd_field_read(decoder->fields[a], samples, extent, s, values, &decoder->run, error));
     KD_TRY(load_classes(decoder, a, s, &any, error));
-    return any ? restore_missing(decoder, a, samples, extent, values, error) : KDINR_OK;
+    return any ? restore_missing(decoder, a, samples, extent, values, NULL, error) : KDINR_OK;
 }
 
 /* Another type: through a float32 buffer, some rows at a time. */
@@ -432,4 +456,24 @@ kdinr_status kdinr_decoder_read(kdinr_decoder *decoder, const kdinr_request *req
         return read_float(decoder, a, samples, request->extent, s, values, error);
     }
     return read_converted(decoder, request, samples, s, values, error);
+}
+
+kdinr_status kdinr_decoder_missing(kdinr_decoder *decoder, const kdinr_request *request,
+                                   uint8_t *missing, kdinr_error *error)
+{
+    const int *e = request->extent;
+    int samples[3];
+    bool any;
+
+    KD_TRY(kdinr_decoder_check(decoder, request, NULL, error));
+    kdinr_request_samples(&decoder->info, request, samples);
+    KD_TRY(kdinr_decoder_load(decoder, error));
+    const double s = kd_bricks_step(decoder->model.times, decoder->model.n_steps, request->time);
+    KD_TRY(load_classes(decoder, request->array, s, &any, error));
+    if (any) {
+        return restore_missing(decoder, request->array, samples, e, NULL, missing, error);
+    }
+    memset(missing, 0,
+           (size_t)(e[1] - e[0] + 1) * (size_t)(e[3] - e[2] + 1) * (size_t)(e[5] - e[4] + 1));
+    return KDINR_OK;
 }

@@ -91,6 +91,8 @@ static kdinr_status describe(kdinr_encoder *encoder, const kdinr_volume *volume,
         encoder->fields == NULL) {
         return kd_fail_memory(error, (size_t)volume->n_arrays * sizeof *model->arrays, "arrays");
     }
+    KD_TRY(kd_copy_axes(volume->axes, model, error));
+    KD_TRY(kd_check_axes(model, KDINR_ERROR_ARGUMENT, error));
     model->n_arrays = volume->n_arrays;
     kd_options_describe(&encoder->options, model->provenance, KD_KDM_MAX_PROVENANCE + 1);
     for (int a = 0; a < volume->n_arrays; a++) {
@@ -119,13 +121,16 @@ static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kd
 {
     const double n_steps = kd_plan_steps(&encoder->options);
     double all = 0.0;
+    size_t axes_size;
 
     KD_TRY(describe(encoder, volume, error));
+    KD_TRY(kd_size_axes(&encoder->model, &axes_size, error));
     for (int a = 0; a < volume->n_arrays; a++) {
         all += array_bytes(volume, &volume->arrays[a]);
     }
     const double fixed =
-        (FILE_BYTES + ARRAY_BYTES * volume->n_arrays) / n_steps + STEP_BYTES * volume->n_arrays;
+        (FILE_BYTES + (double)axes_size + ARRAY_BYTES * volume->n_arrays) / n_steps +
+        STEP_BYTES * volume->n_arrays;
     const double step_bytes = all / encoder->options.ratio - fixed;
     for (int a = 0; a < volume->n_arrays; a++) {
         const kdinr_array *array = &volume->arrays[a];
@@ -144,7 +149,8 @@ static bool same_grid(const kd_model *model, const kdinr_volume *volume)
            memcmp(model->first, volume->first, sizeof model->first) == 0 &&
            memcmp(model->origin, volume->origin, sizeof model->origin) == 0 &&
            memcmp(model->spacing, volume->spacing, sizeof model->spacing) == 0 &&
-           memcmp(model->direction, volume->direction, sizeof model->direction) == 0;
+           memcmp(model->direction, volume->direction, sizeof model->direction) == 0 &&
+           kd_same_axes(volume->axes, model);
 }
 
 /* Does a later step have the first one's grid and arrays, in the same order? */

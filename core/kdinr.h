@@ -90,8 +90,10 @@ typedef struct kdinr_array {
     double fill_value;
 } kdinr_array;
 
-/** One time step on a uniform grid. Physical position of point (i,j,k), counted from `first`:
- *  origin + direction * ((i,j,k) * spacing), as vtkImageData does. */
+/** One time step on a uniform or rectilinear grid. Physical position of point (i,j,k), counted from
+ *  `first`: origin + direction * ((i,j,k) * spacing), as vtkImageData does; or, on a rectilinear
+ *  grid, (axes[0][i], axes[1][j], axes[2][k]), counted from 0, and origin, spacing and direction
+ *  are the default ones. */
 typedef struct kdinr_volume {
     int dims[3];  /**< points in x, y, z, each 1..2^20 */
     int first[3]; /**< index of the first point (VTK extents need not start at 0) */
@@ -100,6 +102,8 @@ typedef struct kdinr_volume {
     double direction[9];       /**< row major; identity unless the grid is rotated */
     int n_arrays;              /**< 1..64 */
     const kdinr_array *arrays; /**< [n_arrays] */
+    const double *axes[3];     /**< [dims[i]] each, strictly increasing or strictly decreasing; all
+                                    NULL: uniform. Samples are compressed by their index */
 } kdinr_volume;
 
 /** A volume with unit spacing, zero origin, identity direction and no arrays. */
@@ -238,6 +242,17 @@ KDINR_API kdinr_status kdinr_encoder_finish(kdinr_encoder *encoder, const char *
 /** Release. NULL is fine. */
 KDINR_API void kdinr_encoder_close(kdinr_encoder *encoder);
 
+/** What compressing a series like `volume` would give and take on this machine, from the plan and
+ *  a few trial steps: some hundredths of a second, and nothing is read.
+ *  volume     grid and arrays of a step; values are not looked at and may be NULL
+ *  options    n_steps must be set
+ *  file_size  out bytes
+ *  seconds    out for both stages and one check of every sample; good to a factor of about 2
+ *  errors     ARGUMENT, DATA (the ratio is too high; the message names the largest possible),
+ * BACKEND, MEMORY. On failure the outputs are untouched. */
+KDINR_API kdinr_status kdinr_estimate(const kdinr_options *options, const kdinr_volume *volume,
+                                      double *file_size, double *seconds, kdinr_error *error);
+
 /* ---- decoder ---- */
 
 typedef struct kdinr_decoder kdinr_decoder;
@@ -270,6 +285,7 @@ typedef struct kdinr_info {
     int dims[3];
     int first[3];
     double origin[3], spacing[3], direction[9];
+    const double *axes[3]; /**< of a rectilinear grid, as in kdinr_volume; NULL: uniform */
     int n_steps;
     const double *times; /**< [n_steps], increasing */
     int n_arrays;
@@ -320,6 +336,19 @@ KDINR_API void kdinr_request_samples(const kdinr_info *info, const kdinr_request
 KDINR_API kdinr_status kdinr_decoder_check(const kdinr_decoder *decoder,
                                            const kdinr_request *request, size_t *size,
                                            kdinr_error *error);
+
+/** Where the points along an axis lie, for a rectilinear grid: at another resolution than the
+ *  stored one, the stored points are interpolated linearly by their index.
+ *  points  out [request->dims[axis]] */
+KDINR_API void kdinr_request_axis(const kdinr_info *info, const kdinr_request *request, int axis,
+                                  double *points);
+
+/** Which samples of a request are missing: those that kdinr_decoder_read fills with NaN, infinity
+ *  or the fill value.
+ *  missing  out [nz][ny][nx] 1: missing, else 0
+ *  errors   as kdinr_decoder_read */
+KDINR_API kdinr_status kdinr_decoder_missing(kdinr_decoder *decoder, const kdinr_request *request,
+                                             uint8_t *missing, kdinr_error *error);
 
 /** Decode. The same sample has the same bits whatever the extent and the number of threads.
  *  values  out [nz][ny][nx][n_components] of request->type, for the extent

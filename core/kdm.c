@@ -325,7 +325,7 @@ typedef struct section {
     kd_writer content;
 } section;
 
-enum { N_SECTIONS = 4 };
+enum { N_SECTIONS = 5, AXES = 4 };
 
 /* A file that the reader would refuse must not be written. */
 static kdinr_status check_networks(const kd_model *model, int a, kdinr_error *error)
@@ -344,6 +344,7 @@ static kdinr_status check_all(const kd_model *model, kdinr_error *error)
     const kdinr_status status = KDINR_ERROR_ARGUMENT;
 
     KD_TRY(kd_check_model(model, status, error));
+    KD_TRY(kd_check_axes(model, status, error));
     KD_TRY(kd_check_times(model, status, error));
     for (int a = 0; a < model->n_arrays; a++) {
         KD_TRY(kd_check_array(model, a, status, error));
@@ -369,7 +370,7 @@ static kdinr_status join_sections(const section *sections, uint8_t **bytes, size
     const size_t head_size = KD_HEADER_SIZE + n_sections * (size_t)KD_SECTION_SIZE;
     kd_put_bytes(&file, KD_MAGIC, KD_MAGIC_SIZE);
     kd_put_u16(&file, KD_KDM_MAJOR);
-    kd_put_u16(&file, KD_KDM_MINOR);
+    kd_put_u16(&file, sections[AXES].content.size > 0 ? 1 : 0); /* the least that is needed */
     kd_put_u32(&file, n_sections);
     kd_put_u64(&file, head_size + content_size);
     kd_put_u32(&file, 0);
@@ -396,7 +397,8 @@ static kdinr_status join_sections(const section *sections, uint8_t **bytes, size
 
 kdinr_status kd_kdm_pack(const kd_model *model, uint8_t **bytes, size_t *size, kdinr_error *error)
 {
-    section sections[N_SECTIONS] = {{.id = "META"}, {.id = "NETS"}, {.id = "CODE"}, {.id = "MASK"}};
+    section sections[N_SECTIONS] = {
+        {.id = "META"}, {.id = "NETS"}, {.id = "CODE"}, {.id = "MASK"}, {.id = "AXES"}};
     kdinr_status status;
 
     *bytes = NULL;
@@ -405,6 +407,7 @@ kdinr_status kd_kdm_pack(const kd_model *model, uint8_t **bytes, size_t *size, k
     KD_TRY_DONE(write_nets(&sections[1].content, model, error));
     KD_TRY_DONE(write_code(&sections[2].content, model, error));
     KD_TRY_DONE(write_mask(&sections[3].content, model, error));
+    KD_TRY_DONE(kd_write_axes(&sections[AXES].content, model, error));
     KD_TRY_DONE(join_sections(sections, bytes, size, error));
 
 done:

@@ -9,7 +9,7 @@
 
 enum {
     KD_KDM_MAJOR = 1,
-    KD_KDM_MINOR = 0,
+    KD_KDM_MINOR = 1,
     KD_KDM_MAX_DIM = 1 << 20, /* points per axis */
     KD_KDM_MAX_STEPS = 1 << 20,
     KD_KDM_MAX_ARRAYS = 64,
@@ -84,13 +84,15 @@ typedef struct kd_model_array {
 typedef struct kd_model {
     int dims[3], first[3];
     double origin[3], spacing[3], direction[9];
+    double *axes[3]; /* [dims[i]] each, where the points lie, owned; NULL: a uniform grid */
     int n_steps;
     double *times; /* [n_steps], increasing, owned */
     int n_arrays;
     kd_model_array *arrays; /* [n_arrays], owned */
     char *provenance;       /* owned */
-    uint64_t file_size;     /* set by kd_kdm_load_info */
-    uint32_t checksum;      /* of the header; set by kd_kdm_load_info */
+    int minor;              /* version of the file; set by kd_kdm_load_info */
+    uint64_t file_size;     /* likewise */
+    uint32_t checksum;      /* of the header; likewise */
 } kd_model;
 
 /** The value of a step code: 2^(-code/8), as float. */
@@ -111,6 +113,20 @@ void kd_kdm_samples(const int dims[3], kdinr_association association, int sample
 
 /** Bytes of the data that the model stands for (in the arrays' own types). */
 uint64_t kd_kdm_data_size(const kd_model *model);
+
+/** Give the model a copy of a grid's axes; dims must be set. Nothing if axes[0] is NULL.
+ *  errors  MEMORY */
+kdinr_status kd_copy_axes(const double *const axes[3], kd_model *model, kdinr_error *error);
+
+/** Are these the model's axes, or are there none in both? */
+bool kd_same_axes(const double *const axes[3], const kd_model *model);
+
+/** *size = bytes that the axes take in the file. errors  MEMORY */
+kdinr_status kd_size_axes(const kd_model *model, size_t *size, kdinr_error *error);
+
+/** Axes, if there are any: finite, one way, and no other geometry beside them.
+ *  errors  `status` */
+kdinr_status kd_check_axes(const kd_model *model, kdinr_status status, kdinr_error *error);
 
 /** Serialise. *bytes is owned by the caller (free), NULL on failure.
  *  errors  ARGUMENT (the model breaks a rule of core/FORMAT.md: no file is made that

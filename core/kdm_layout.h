@@ -3,6 +3,7 @@
 #ifndef KD_KDM_LAYOUT_H
 #define KD_KDM_LAYOUT_H
 
+#include "bytes.h"
 #include "entropy.h"
 #include "kdm.h"
 
@@ -57,6 +58,13 @@ typedef enum kd_steps_form {
     KD_STEPS_LIST = 2
 } kd_steps_form;
 
+/* AXES: how the points of one axis are stored. */
+typedef enum kd_axis_form {
+    KD_AXIS_UNIFORM = 0, /* start, step */
+    KD_AXIS_FLOAT32 = 1,
+    KD_AXIS_FLOAT64 = 2
+} kd_axis_form;
+
 /** Networks of one array: windows times bricks. The array must have passed kd_check_array. */
 size_t kd_network_count(const kd_model_array *array);
 
@@ -86,6 +94,7 @@ typedef struct kd_source {
     const char *path;
     int file;
     uint64_t size;
+    unsigned minor;    /* version */
     uint32_t checksum; /* of the header */
     int n_sections;
     kd_section sections[KD_MAX_SECTIONS];
@@ -103,6 +112,11 @@ kdinr_status kd_source_read(const kd_source *from, const char *id, uint8_t **byt
                             kdinr_error *error);
 
 void kd_source_close(const kd_source *from);
+
+/** Section AXES (kdm_axes.c): write it, nothing for a uniform grid; read it, if it is there.
+ *  errors  MEMORY; IO, FORMAT, MEMORY */
+kdinr_status kd_write_axes(kd_writer *writer, const kd_model *model, kdinr_error *error);
+kdinr_status kd_read_axes(const kd_source *from, kd_model *model, kdinr_error *error);
 
 /* The rules (kdm_check.c). Each writes one message and returns `status` if a rule is broken: FORMAT
  * from the reader, ARGUMENT from the writer, so that no file is written that cannot be read. In the

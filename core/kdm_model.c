@@ -222,6 +222,9 @@ void kd_kdm_free(kd_model *model)
         free(array->max_error);
     }
     free(model->arrays);
+    for (int axis = 0; axis < 3; axis++) {
+        free(model->axes[axis]);
+    }
     free(model->times);
     free(model->provenance);
     memset(model, 0, sizeof *model);

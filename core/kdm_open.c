@@ -80,10 +80,11 @@ static const kd_section *find_section(const kd_source *from, const char *id)
     return NULL;
 }
 
-static bool is_known(const char *id)
+/* Does this section exist in format 1.minor? */
+static bool is_known(const char *id, unsigned minor)
 {
     return memcmp(id, "META", 4) == 0 || memcmp(id, "NETS", 4) == 0 || memcmp(id, "CODE", 4) == 0 ||
-           memcmp(id, "MASK", 4) == 0;
+           memcmp(id, "MASK", 4) == 0 || (minor >= 1 && memcmp(id, "AXES", 4) == 0);
 }
 
 /* The table's next entry, which starts at `start` of the file. */
@@ -105,7 +106,7 @@ static kdinr_status read_entry(kd_reader *reader, kd_source *from, unsigned mino
     }
     memcpy(one->id, id, 4);
     one->id[4] = '\0';
-    if (!is_known(one->id)) KD_TRY(check_unknown(one, minor, error));
+    if (!is_known(one->id, minor)) KD_TRY(check_unknown(one, minor, error));
     if (find_section(from, one->id) != NULL) {
         return kd_fail(error, KDINR_ERROR_FORMAT, "section \"%s\" is there twice", one->id);
     }
@@ -172,6 +173,7 @@ static kdinr_status read_head(kd_source *from, kdinr_error *error)
     }
     const unsigned major = kd_get_u16(&fields), minor = kd_get_u16(&fields);
     KD_TRY(check_version(major, minor, error));
+    from->minor = minor;
     const uint32_t n_sections = kd_get_u32(&fields);
     const uint64_t file_size = kd_get_u64(&fields);
     const uint32_t checksum = kd_get_u32(&fields);

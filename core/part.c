@@ -296,6 +296,9 @@ static uint64_t hash_step(const kdinr_volume *volume)
     hash = XXH64(volume->origin, sizeof volume->origin, hash);
     hash = XXH64(volume->spacing, sizeof volume->spacing, hash);
     hash = XXH64(volume->direction, sizeof volume->direction, hash);
+    for (int axis = 0; axis < 3 && volume->axes[0] != NULL; axis++) {
+        hash = XXH64(volume->axes[axis], (size_t)volume->dims[axis] * sizeof(double), hash);
+    }
     for (int a = 0; a < volume->n_arrays; a++) {
         const kdinr_array *array = &volume->arrays[a];
         const double about[5] = {array->type, array->n_components, array->association,

@@ -173,6 +173,14 @@ static kdinr_status check_grid(const kdinr_volume *volume, kdinr_error *error)
 kdinr_status kd_volume_check(const kdinr_volume *volume, kdinr_error *error)
 {
     KD_TRY(check_grid(volume, error));
+    for (int axis = 1; axis < 3; axis++) {
+        if ((volume->axes[axis] == NULL) != (volume->axes[0] == NULL)) {
+            return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                           "axis x has %s coordinates, axis %c has %s: all three must or none",
+                           volume->axes[0] == NULL ? "no" : "its", 'x' + axis,
+                           volume->axes[axis] == NULL ? "none" : "some");
+        }
+    }
     if (volume->n_arrays < 1 || volume->n_arrays > KD_KDM_MAX_ARRAYS) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT, "the step has %d arrays, allowed are 1 to %d",
                        volume->n_arrays, KD_KDM_MAX_ARRAYS);

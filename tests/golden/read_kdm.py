@@ -116,7 +116,7 @@ def read_sections(data):
         content = data[at:at + length]
         require(name not in sections and len(content) == length, f"section {name}")
         require(xxh32(content) == checksum, f"section {name}: wrong checksum")
-        if name not in ("META", "NETS", "CODE", "MASK"):
+        if name not in ("META", "NETS", "CODE", "MASK") and (name != "AXES" or minor < 1):
             require(minor > 0 and name[0].islower(), f"unknown section {name} in 1.{minor}")
         sections[name] = content
         at += length
@@ -129,6 +129,7 @@ def read_sections(data):
 
 class Model:
     """What META says; fields are named as in FORMAT.md."""
+    axes = None
 
 
 class Array:
@@ -389,6 +390,29 @@ def unpack_map(data, stored):
     return np.array(classes, "u1")[1:, 1:-1, 1:-1]
 
 
+# ---- 5.1 AXES ----
+
+def read_axis(r, n):
+    form = r.get("B")
+    require(form <= 2, "form of an axis")
+    if form == 0:
+        start, step = r.list("d", 2)
+        points = [start + step * i for i in range(n)]
+    else:
+        points = r.list("f" if form == 1 else "d", n)
+    steps = np.diff(points)
+    require(np.isfinite(points).all() and ((steps > 0).all() or (steps < 0).all()), "axis")
+    return points
+
+
+def read_axes(data, model):
+    plain = model.origin == [0.0] * 3 and model.spacing == [1.0] * 3
+    require(plain and list(model.direction) == [1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0], "AXES beside origin")
+    r = Reader(data, "AXES")
+    model.axes = [read_axis(r, n) for n in model.dims]
+    r.finish()
+
+
 def load(path):
     with open(path, "rb") as file:
         sections = read_sections(file.read())
@@ -396,6 +420,8 @@ def load(path):
     read_nets(sections["NETS"], model)
     read_code(sections.get("CODE", b""), model)
     read_mask(sections.get("MASK", b""), model)
+    if "AXES" in sections:
+        read_axes(sections["AXES"], model)
     return model
 
 

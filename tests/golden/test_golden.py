@@ -128,8 +128,11 @@ def record(path):
         positions = [[int(random.integers(n)) for n in a.stored] for _ in range(RECORDED_SAMPLES)]
         steps = [pick(values_at(model, a, t).astype("f4"), positions) for t in model.times]
         arrays.append({"name": a.name, "positions": positions, "steps": steps})
+    recorded = {"sha256": sha256(path), "arrays": arrays}
+    if model.axes is not None:
+        recorded["axes"] = model.axes
     with open(target, "w", encoding="utf-8") as file:
-        json.dump({"sha256": sha256(path), "arrays": arrays}, file)
+        json.dump(recorded, file)
         file.write("\n")
     print(target)
 
@@ -141,6 +144,9 @@ def check_golden(program, path):
         print(f"FAIL {path}: the file is not the one that was recorded")
         return 1
     model, n_failed = read_kdm.load(path), 0
+    if model.axes != recorded.get("axes"):
+        print(f"FAIL {path}: read_kdm.py finds other axes than were recorded")
+        n_failed += 1
     for known in recorded["arrays"]:
         a = next(a for a in model.arrays if a.name == known["name"])
         for step, expected in enumerate(known["steps"]):

@@ -1,20 +1,24 @@
 # pvpython test_mpi.py FOLDER
-# Writes and reads serially, then starts itself with pvbatch on two ranks, does the same there and
-# compares: the ranks read different pieces with the values of the serial read, and write the same
-# file.
+# Writes and reads serially, then starts itself with pvbatch on two and four ranks, does the same there
+# and compares: the ranks read different pieces with the values of the serial read, draw the same
+# picture and write the same file.
 import os
 import shutil
 import subprocess
 import sys
 
 import numpy as np
-from paraview.simple import KDINRReader, KDINRWriter, ProgrammableFilter
+from paraview.simple import (ColorBy, Contour, CreateView, GetAnimationScene,
+                             GetColorTransferFunction, KDINRReader, KDINRWriter,
+                             ProgrammableFilter, SaveScreenshot, Show, Slice)
+from paraview.vtk.util.numpy_support import vtk_to_numpy
+from paraview.vtk.vtkIOImage import vtkPNGReader
 
 import kdinr_test as kt
 
 folder = sys.argv[1]
 on_ranks = len(sys.argv) > 2
-N_RANKS = 2
+RANKS = (2, 4)
 TIME = 1.2
 
 # Runs on every rank and saves the piece that this rank has.
@@ -46,6 +50,22 @@ def read(path, prefix):
     saver.UpdatePipeline(TIME)
 
 
+def draw(path, picture):
+    """An isosurface and a slice through the decoded volume, as all ranks together render it."""
+    view = CreateView('RenderView', ViewSize=[400, 300], OrientationAxesVisibility=0)
+    reader = KDINRReader(FileName=path, NumberOfThreads=1)
+    surface = Contour(Input=reader, ContourBy=['POINTS', 'density'], Isosurfaces=[0.6],
+                      ComputeNormals=0)  # at the borders of pieces they would be one-sided
+    GetAnimationScene().UpdateAnimationUsingDataTimeSteps()
+    view.ViewTime = TIME
+    Show(surface, view).Interpolation = 'Flat'
+    ColorBy(Show(Slice(Input=reader), view), ('POINTS', 'density'))
+    GetColorTransferFunction('density').RescaleTransferFunction(-2.0, 2.0)
+    view.CameraFocalPoint, view.CameraPosition = [-0.6, 8.0, 8.0], [30.0, 20.0, 40.0]
+    view.CameraViewUp = [0.0, 0.0, 1.0]
+    SaveScreenshot(picture, view)
+
+
 def fail_together():
     """A failure on rank 0 alone ends the run on all ranks instead of hanging."""
     writer = KDINRWriter(Input=kt.series(), CompressionRatio=1e6, Effort='Low',
@@ -55,14 +75,30 @@ def fail_together():
     errors.expect(40006, 'ratio')
 
 
-def compare_pieces():
+def pixels(name):
+    reader = vtkPNGReader()
+    reader.SetFileName(os.path.join(folder, name))
+    reader.Update()
+    return vtk_to_numpy(reader.GetOutput().GetPointData().GetScalars()).astype(int)
+
+
+def compare_pictures(n_ranks):
+    """The same but for single pixels at the borders of pieces, where surfaces meet."""
+    serial, parallel = pixels('serial.png'), pixels(f'ranks{n_ranks}.png')
+    assert len(np.unique(serial, axis=0)) > 20, 'the picture shows nothing'
+    differs = np.abs(serial - parallel).max(axis=1) > 16
+    print(f'{n_ranks} ranks: {differs.sum()} of {len(differs)} pixels differ')
+    assert differs.mean() < 0.002
+
+
+def compare_pieces(n_ranks):
     whole = np.load(os.path.join(folder, 'serial0.npz'))
     first = whole['extent'][::2]
     density = whole['density'].reshape(12, 14, 16)
     pressure = whole['pressure'].reshape(11, 13, 15)
     n_cells = 0
-    for rank in range(N_RANKS):
-        piece = np.load(os.path.join(folder, f'piece{rank}.npz'))
+    for rank in range(n_ranks):
+        piece = np.load(os.path.join(folder, f'piece{n_ranks}_{rank}.npz'))
         low, high = piece['extent'][::2] - first, piece['extent'][1::2] - first
         points = tuple(slice(low[i], high[i] + 1) for i in (2, 1, 0))
         cells = tuple(slice(low[i], high[i]) for i in (2, 1, 0))
@@ -82,23 +118,28 @@ def main():
     os.makedirs(folder)
     write(os.path.join(folder, 'serial.kdm'))
     read(os.path.join(folder, 'serial.kdm'), os.path.join(folder, 'serial'))
-    command = ['mpirun', '--allow-run-as-root', '--oversubscribe', '-n', str(N_RANKS), 'pvbatch',
-               os.path.abspath(__file__), folder, 'ranks']
+    draw(os.path.join(folder, 'serial.kdm'), os.path.join(folder, 'serial.png'))
     # pvpython is an MPI program already; its variables would confuse a second one.
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith(('OMPI_', 'OPAL_', 'ORTE_', 'PMIX_', 'PRTE_'))}
-    result = subprocess.run(command, timeout=240, env=environment)
-    assert result.returncode == 0, f'pvbatch ended with {result.returncode}'
-    compare_pieces()
-    assert same_bytes('serial.kdm', 'ranks.kdm')
-    assert os.path.exists(os.path.join(folder, 'ranks.done'))
+    for n_ranks in RANKS:
+        command = ['mpirun', '--allow-run-as-root', '--oversubscribe', '-n', str(n_ranks),
+                   'pvbatch', os.path.abspath(__file__), folder, str(n_ranks)]
+        result = subprocess.run(command, timeout=240, env=environment)
+        assert result.returncode == 0, f'pvbatch ended with {result.returncode}'
+        compare_pieces(n_ranks)
+        compare_pictures(n_ranks)
+        assert same_bytes('serial.kdm', f'ranks{n_ranks}.kdm')
+        assert os.path.exists(os.path.join(folder, f'ranks{n_ranks}.done'))
     print('passed')
 
 
 if on_ranks:
-    write(os.path.join(folder, 'ranks.kdm'))
-    read(os.path.join(folder, 'serial.kdm'), os.path.join(folder, 'piece'))
+    here = os.path.join(folder, 'ranks' + sys.argv[2])
+    write(here + '.kdm')
+    read(os.path.join(folder, 'serial.kdm'), os.path.join(folder, f'piece{sys.argv[2]}_'))
+    draw(os.path.join(folder, 'serial.kdm'), here + '.png')
     fail_together()
-    open(os.path.join(folder, 'ranks.done'), 'w').close()
+    open(here + '.done', 'w').close()
 else:
     main()

@@ -183,7 +183,7 @@ static void ReaderHonoursTimesAndExtents(const std::string& file)
   CHECK(info->Length(SDDP::TIME_STEPS()) == 3);
   CHECK(info->Get(SDDP::TIME_STEPS())[2] == 4.0);
   reader->UpdateTimeStep(2.5);
-  vtkImageData* image = reader->GetOutput();
+  vtkDataSet* image = reader->GetOutput();
   CHECK(image->GetInformation()->Get(vtkDataObject::DATA_TIME_STEP()) == 2.5);
   CHECK(image->GetPointData()->GetArray("pair")->GetNumberOfComponents() == 2);
   const float whole = Value(reader, 3, 2, 1);
@@ -217,9 +217,10 @@ static void SettingsOfTheReaderTakeEffect(const std::string& file)
   reader->SetDimensions(5, 0, 3);
   reader->Update();
   int dims[3];
-  reader->GetOutput()->GetDimensions(dims);
+  vtkImageData* image = vtkImageData::SafeDownCast(reader->GetOutput());
+  image->GetDimensions(dims);
   CHECK(dims[0] == 5 && dims[1] == 10 && dims[2] == 3);
-  CHECK(reader->GetOutput()->GetSpacing()[0] == 11.0 / 4.0);
+  CHECK(image->GetSpacing()[0] == 11.0 / 4.0);
 }
 
 static void ReaderCanBeAborted(const std::string& file)

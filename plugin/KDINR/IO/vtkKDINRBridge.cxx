@@ -11,6 +11,9 @@
 #include "vtkImageData.h"
 #include "vtkMatrix3x3.h"
 #include "vtkPointData.h"
+#include "vtkRectilinearGrid.h"
+
+#include <dlfcn.h>
 
 #include <algorithm>
 #include <cmath>
@@ -202,15 +205,22 @@ void vtkKDINRBridge::CellExtent(const int points[6], int cells[6])
 }
 
 bool vtkKDINRBridge::SelectArrays(
-  vtkImageData* image, const Selection& selection, vtkImageData* lean, kdinr_error& error)
+  vtkDataSet* data, const Selection& selection, vtkImageData* lean, kdinr_error& error)
 {
-  lean->CopyStructure(image);
+  if (auto rectilinear = vtkRectilinearGrid::SafeDownCast(data))
+  {
+    lean->SetExtent(rectilinear->GetExtent());
+  }
+  else
+  {
+    lean->CopyStructure(data);
+  }
   lean->GetPointData()->Initialize(); // CopyStructure brings ghost arrays along
   lean->GetCellData()->Initialize();
   try
   {
-    return SelectAttributes(image->GetPointData(), selection, lean->GetPointData(), error) &&
-      SelectAttributes(image->GetCellData(), selection, lean->GetCellData(), error);
+    return SelectAttributes(data->GetPointData(), selection, lean->GetPointData(), error) &&
+      SelectAttributes(data->GetCellData(), selection, lean->GetCellData(), error);
   }
   catch (const std::bad_alloc&)
   {
@@ -256,18 +266,82 @@ double vtkKDINRBridge::LowestPSNR(const kdinr_info* info)
   return lowest;
 }
 
+std::string vtkKDINRBridge::SizeText(double bytes)
+{
+  static const char* const units[] = { "bytes", "kB", "MB", "GB", "TB" };
+  size_t unit = 0;
+  for (; bytes >= 1000.0 && unit < 4; ++unit)
+  {
+    bytes /= 1000.0;
+  }
+  char text[64];
+  std::snprintf(text, sizeof text, "%.*f %s", unit && bytes < 100.0 ? 1 : 0, bytes, units[unit]);
+  return text;
+}
+
+std::string vtkKDINRBridge::DurationText(double seconds)
+{
+  const long long whole = std::llround(std::max(seconds, 1.0));
+  if (whole >= 3600)
+  {
+    return std::to_string(whole / 3600) + " h " + std::to_string(whole % 3600 / 60) + " min";
+  }
+  return (whole >= 60 ? std::to_string(whole / 60) + " min " : "") + std::to_string(whole % 60) +
+    " s";
+}
+
+void vtkKDINRBridge::AddArray(vtkDataSet* grid, bool cells, vtkDataArray* values)
+{
+  if (cells)
+  {
+    grid->GetCellData()->AddArray(values);
+  }
+  else if (grid->GetPointData()->GetScalars())
+  {
+    grid->GetPointData()->AddArray(values);
+  }
+  else
+  {
+    grid->GetPointData()->SetScalars(values);
+  }
+}
+
+bool vtkKDINRBridge::IsInWindow()
+{
+  // Nothing below Qt says whether there is a window, and this plugin is built without Qt: so look
+  // for the window's library among those that are loaded, and for a running Python.
+  const bool window = dlsym(RTLD_DEFAULT, "_ZN17pqApplicationCore8instanceEv") != nullptr;
+  auto pythonRuns = reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "Py_IsInitialized"));
+  return window && !(pythonRuns && pythonRuns());
+}
+
+const char* vtkKDINRBridge::BackendInUse(const std::string& name)
+{
+  const char* reason = nullptr;
+  for (int i = 0; const char* candidate = kdinr_backend_name(i, &reason); ++i)
+  {
+    if (!reason && (name == "auto" || name == candidate))
+    {
+      return candidate;
+    }
+  }
+  return "none";
+}
+
 std::string vtkKDINRBridge::QualityText(const kdinr_info* info)
 {
   std::string text;
   for (int i = 0; i < info->n_arrays; ++i)
   {
     const kdinr_array_info& array = info->arrays[i];
-    char decibels[64] = "exact";
+    const float largest = *std::max_element(array.max_error, array.max_error + info->n_steps);
+    char quality[96] = "exact";
     if (std::isfinite(array.psnr_overall))
     {
-      std::snprintf(decibels, sizeof decibels, "%.2f dB", array.psnr_overall);
+      std::snprintf(quality, sizeof quality, "%.2f dB, error up to %.3g", array.psnr_overall,
+        static_cast<double>(largest));
     }
-    text += (i ? ", " : "") + std::string(array.name) + " " + decibels +
+    text += (i ? "; " : "") + std::string(array.name) + " " + quality +
       (array.quality_exact ? "" : " (estimated)");
   }
   return text;

@@ -13,6 +13,7 @@
 
 class vtkDataArray;
 class vtkDataArraySelection;
+class vtkDataSet;
 class vtkImageData;
 
 namespace vtkKDINRBridge
@@ -44,11 +45,12 @@ struct Selection
   vtkDataArraySelection* Cells;
 };
 
-/// Copy the grid of `image` and its selected arrays, in a memory layout and with types that the
-/// core takes, into `lean`; the values are shared wherever that is possible. Fails (DATA) on
-/// arrays that do not hold numbers or have more than 9 components.
+/// Copy the grid of `data`, a vtkImageData or vtkRectilinearGrid, and its selected arrays, in a
+/// memory layout and with types that the core takes, into `lean`, where a rectilinear grid has unit
+/// spacing; the values are shared wherever that is possible. Fails (DATA) on arrays that do not
+/// hold numbers or have more than 9 components.
 bool SelectArrays(
-  vtkImageData* image, const Selection& selection, vtkImageData* lean, kdinr_error& error);
+  vtkDataSet* data, const Selection& selection, vtkImageData* lean, kdinr_error& error);
 
 /// `lean` as the core sees it, with samples equal to `*fill` missing (nullptr: none). `arrays`
 /// receives the descriptions that the volume points to; they in turn point into `lean`.
@@ -60,7 +62,20 @@ double Ratio(const kdinr_info* info);
 /// The lowest PSNR of the arrays in dB, +inf if all are exact.
 double LowestPSNR(const kdinr_info* info);
 
-/// For example "density 43.2 dB, flag exact, velocity 40.1 dB (estimated)".
+/// For example "12.3 kB" and "2 min 5 s".
+std::string SizeText(double bytes);
+std::string DurationText(double seconds);
+
+/// Add an array; the first point array becomes the active scalars.
+void AddArray(vtkDataSet* grid, bool cells, vtkDataArray* values);
+
+/// Is this process ParaView's window, without a script that runs in it?
+bool IsInWindow();
+
+/// The backend that computes when `name` is asked for: for "auto" the first that works here.
+const char* BackendInUse(const std::string& name);
+
+/// For example "density 43.20 dB, error up to 0.01; flag exact".
 std::string QualityText(const kdinr_info* info);
 }
 

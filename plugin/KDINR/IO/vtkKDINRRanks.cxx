@@ -13,9 +13,11 @@
 #include "vtkMultiProcessStream.h"
 #include "vtkNew.h"
 #include "vtkPointData.h"
+#include "vtkRectilinearGrid.h"
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -250,6 +252,37 @@ bool vtkKDINRRanks::Agree(bool ok, kdinr_error& error) const
   this->Controller->Broadcast(error.message, sizeof error.message, first);
   error.status = static_cast<kdinr_status>(status);
   return false;
+}
+
+std::vector<double> vtkKDINRRanks::GatherAxis(vtkDataSet* piece, int axis, const int whole[2]) const
+{
+  auto grid = vtkRectilinearGrid::SafeDownCast(piece);
+  if (!grid)
+  {
+    return {};
+  }
+  vtkDataArray* points = axis == 0 ? grid->GetXCoordinates()
+    : axis == 1                    ? grid->GetYCoordinates()
+                                   : grid->GetZCoordinates();
+  const int n = whole[1] - whole[0] + 1;
+  std::vector<double> mine(static_cast<size_t>(n), std::numeric_limits<double>::lowest());
+  const int first = grid->GetExtent()[2 * axis];
+  const bool empty = grid->GetNumberOfPoints() == 0;
+  for (vtkIdType i = 0; !empty && points && i < points->GetNumberOfTuples(); ++i)
+  {
+    const vtkIdType index = first - whole[0] + i;
+    if (index >= 0 && index < n)
+    {
+      mine[static_cast<size_t>(index)] = points->GetComponent(i, 0);
+    }
+  }
+  if (this->NumberOfRanks == 1)
+  {
+    return mine;
+  }
+  std::vector<double> all(mine.size());
+  this->Controller->AllReduce(mine.data(), all.data(), n, vtkCommunicator::MAX_OP);
+  return all;
 }
 
 vtkSmartPointer<vtkImageData> vtkKDINRRanks::Gather(

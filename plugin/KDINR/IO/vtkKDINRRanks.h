@@ -8,6 +8,9 @@
 #include "kdinr.h"
 #include "vtkSmartPointer.h"
 
+#include <vector>
+
+class vtkDataSet;
 class vtkImageData;
 class vtkMultiProcessController;
 
@@ -40,6 +43,11 @@ public:
   /// piece  as vtkKDINRBridge::SelectArrays made it; it may be empty if other ranks' are not
   vtkSmartPointer<vtkImageData> Gather(
     vtkImageData* piece, const int whole[6], kdinr_error& error) const;
+
+  /// Collective. The coordinates of the whole grid along an axis, on all ranks; empty if `piece` is
+  /// no vtkRectilinearGrid.
+  /// whole  first and last index of the axis
+  std::vector<double> GatherAxis(vtkDataSet* piece, int axis, const int whole[2]) const;
 
 private:
   vtkMultiProcessController* Controller;

@@ -3,6 +3,10 @@
 // announces grid and times; RequestData decodes what was asked for.
 #include "vtkKDINRReader.h"
 #include "vtkKDINRBridge.h"
+#include "vtkKDINRCache.h"
+#include "vtkKDINRGrid.h"
+#include "vtkKDINRMissing.h"
+#include "vtkKDINRTimes.h"
 
 #include "vtkCellData.h"
 #include "vtkDataArray.h"
@@ -14,10 +18,10 @@
 #include "vtkInformationVector.h"
 #include "vtkObjectFactory.h"
 #include "vtkPointData.h"
+#include "vtkRectilinearGrid.h"
 #include "vtkStreamingDemandDrivenPipeline.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <sstream>
 #include <vector>
@@ -27,45 +31,14 @@ vtkStandardNewMacro(vtkKDINRReader);
 
 namespace
 {
-constexpr double GiB = 1024.0 * 1024.0 * 1024.0;
-constexpr int MaxDimension = 1 << 20; // of kdinr_volume
-
-bool IsEmpty(const int extent[6])
-{
-  return extent[0] > extent[1] || extent[2] > extent[3] || extent[4] > extent[5];
-}
-
-// The samples of an array that lie in the points `points` of a grid of `dims` points, both
-// counted from 0.
-void SampleExtent(const int points[6], const int dims[3], bool cells, int samples[6])
-{
-  std::copy(points, points + 6, samples);
-  if (!cells)
-  {
-    return;
-  }
-  vtkKDINRBridge::CellExtent(points, samples);
-  for (int axis = 0; axis < 3; ++axis)
-  {
-    // A slice at the very end shows the last layer of cells.
-    const int last = std::max(dims[axis] - 2, 0);
-    samples[2 * axis] = std::min(samples[2 * axis], last);
-    samples[2 * axis + 1] = std::min(samples[2 * axis + 1], last);
-  }
-}
-
-double NumberOfSamples(const int extent[6])
-{
-  double n = 1.0;
-  for (int axis = 0; axis < 3; ++axis)
-  {
-    n *= extent[2 * axis + 1] - extent[2 * axis] + 1.0;
-  }
-  return n;
-}
+constexpr double MiB = 1024.0 * 1024.0;
+constexpr double GiB = 1024.0 * MiB;
 }
 
 vtkKDINRReader::vtkKDINRReader()
+  : InWindow(vtkKDINRBridge::IsInWindow())
+  , Grid(std::make_unique<vtkKDINRGrid>())
+  , Cache(std::make_unique<vtkKDINRCache>())
 {
   this->SetNumberOfInputPorts(0);
 }
@@ -115,6 +88,7 @@ void vtkKDINRReader::Close()
 {
   kdinr_decoder_close(this->Decoder);
   this->Decoder = nullptr;
+  this->Cache->Clear();
 }
 
 bool vtkKDINRReader::Open()
@@ -188,41 +162,12 @@ void vtkKDINRReader::UpdateSelections()
 
 void vtkKDINRReader::ChooseGrid()
 {
-  const kdinr_info* info = kdinr_decoder_info(this->Decoder);
-  std::copy_n(info->dims, 3, this->GridDims);
-  for (int axis = 0; axis < 3; ++axis)
-  {
-    int& n = this->GridDims[axis];
-    if (this->Resolution == RESOLUTION_SCALED)
-    {
-      n = static_cast<int>(std::lround((n - 1) * this->ScaleFactor)) + 1;
-    }
-    else if (this->Resolution == RESOLUTION_EXPLICIT && this->Dimensions[axis] > 0)
-    {
-      n = this->Dimensions[axis];
-    }
-    n = info->dims[axis] == 1 ? 1 : std::min(std::max(n, 2), MaxDimension);
-  }
-  std::copy_n(info->first, 3, this->GridFirst);
-  std::copy_n(info->origin, 3, this->GridOrigin);
-  std::copy_n(info->spacing, 3, this->GridSpacing);
-  if (std::equal(info->dims, info->dims + 3, this->GridDims))
-  {
-    return;
-  }
-  // Another resolution counts from 0 and starts at the first stored point.
-  for (int axis = 0; axis < 3; ++axis)
-  {
-    for (int j = 0; j < 3; ++j)
-    {
-      this->GridOrigin[axis] += info->direction[3 * axis + j] * info->first[j] * info->spacing[j];
-    }
-    this->GridFirst[axis] = 0;
-    if (info->dims[axis] > 1)
-    {
-      this->GridSpacing[axis] *= (info->dims[axis] - 1.0) / (this->GridDims[axis] - 1.0);
-    }
-  }
+  vtkKDINRGrid::Choice choice = { this->Resolution, this->ScaleFactor, this->Dimensions };
+  const bool preview =
+    this->Preview == PREVIEW_ALWAYS || (this->Preview == PREVIEW_IN_WINDOW && this->InWindow);
+  choice.MostPoints = preview ? 1e6 * this->PreviewVoxels : 0.0;
+  this->Grid->Choose(kdinr_decoder_info(this->Decoder), choice);
+  this->OutputGrid = this->Grid->GetText();
 }
 
 bool vtkKDINRReader::IsEnabled(int array)
@@ -255,6 +200,28 @@ void vtkKDINRReader::DescribeScalars(vtkInformation* out)
   }
 }
 
+int vtkKDINRReader::RequestDataObject(
+  vtkInformation*, vtkInformationVector**, vtkInformationVector* outputVector)
+{
+  // The first question that a pipeline asks: here the file is opened.
+  const bool open = this->Open();
+  const bool image = !open || vtkKDINRGrid::IsImage(kdinr_decoder_info(this->Decoder));
+  vtkInformation* out = outputVector->GetInformationObject(0);
+  vtkDataObject* now = vtkDataObject::GetData(out);
+  if (!now || !now->IsA(image ? "vtkImageData" : "vtkRectilinearGrid"))
+  {
+    auto made = vtkSmartPointer<vtkDataObject>::Take(image
+        ? static_cast<vtkDataObject*>(vtkImageData::New())
+        : static_cast<vtkDataObject*>(vtkRectilinearGrid::New()));
+    out->Set(vtkDataObject::DATA_OBJECT(), made);
+  }
+  else if (!open)
+  {
+    now->Initialize();
+  }
+  return open;
+}
+
 int vtkKDINRReader::RequestInformation(
   vtkInformation*, vtkInformationVector**, vtkInformationVector* outputVector)
 {
@@ -267,17 +234,18 @@ int vtkKDINRReader::RequestInformation(
   const kdinr_info* info = kdinr_decoder_info(this->Decoder);
   vtkInformation* out = outputVector->GetInformationObject(0);
   int whole[6];
-  for (int axis = 0; axis < 3; ++axis)
-  {
-    whole[2 * axis] = this->GridFirst[axis];
-    whole[2 * axis + 1] = this->GridFirst[axis] + this->GridDims[axis] - 1;
-  }
-  const double range[2] = { info->times[0], info->times[info->n_steps - 1] };
+  this->Grid->GetWholeExtent(whole);
   out->Set(SDDP::WHOLE_EXTENT(), whole, 6);
-  out->Set(vtkDataObject::ORIGIN(), this->GridOrigin, 3);
-  out->Set(vtkDataObject::SPACING(), this->GridSpacing, 3);
-  out->Set(vtkDataObject::DIRECTION(), info->direction, 9);
-  out->Set(SDDP::TIME_STEPS(), info->times, info->n_steps);
+  if (vtkKDINRGrid::IsImage(info))
+  {
+    out->Set(vtkDataObject::ORIGIN(), this->Grid->Origin, 3);
+    out->Set(vtkDataObject::SPACING(), this->Grid->Spacing, 3);
+    out->Set(vtkDataObject::DIRECTION(), info->direction, 9);
+  }
+  const std::vector<double> times =
+    vtkKDINRTimes::Announce(info, this->TimeMode == TIME_NEAREST ? 0 : this->StepsBetween);
+  const double range[2] = { times.front(), times.back() };
+  out->Set(SDDP::TIME_STEPS(), times.data(), static_cast<int>(times.size()));
   out->Set(SDDP::TIME_RANGE(), range, 2);
   // The executive then splits the extent between pieces (MPI ranks) by itself.
   out->Set(CAN_PRODUCE_SUB_EXTENT(), 1);
@@ -285,18 +253,24 @@ int vtkKDINRReader::RequestInformation(
   return 1;
 }
 
-bool vtkKDINRReader::CheckMemory(const int extent[6])
+double vtkKDINRReader::NeededBytes(const int extent[6])
 {
   const kdinr_info* info = kdinr_decoder_info(this->Decoder);
   double bytes = 0.0;
   for (int i = 0; i < info->n_arrays; ++i)
   {
     int samples[6];
-    SampleExtent(extent, this->GridDims, info->arrays[i].association == KDINR_CELLS, samples);
-    bytes += this->IsEnabled(i) ? NumberOfSamples(samples) * info->arrays[i].n_components *
-        vtkDataArray::GetDataTypeSize(this->ArrayType(i))
+    this->Grid->GetSamples(extent, info->arrays[i].association == KDINR_CELLS, samples);
+    bytes += this->IsEnabled(i) ? vtkKDINRGrid::NumberOfSamples(samples) *
+        info->arrays[i].n_components * vtkDataArray::GetDataTypeSize(this->ArrayType(i))
                                 : 0.0;
   }
+  return bytes;
+}
+
+bool vtkKDINRReader::CheckMemory(const int extent[6])
+{
+  const double bytes = this->NeededBytes(extent);
   if (bytes <= this->MemoryLimit * GiB)
   {
     return true;
@@ -309,27 +283,78 @@ bool vtkKDINRReader::CheckMemory(const int extent[6])
   return this->Report(vtkKDINRBridge::ErrorCode(KDINR_ERROR_MEMORY), message.str().c_str());
 }
 
-bool vtkKDINRReader::ReadArray(int array, const int extent[6], double time, vtkImageData* image)
+bool vtkKDINRReader::Decode(const kdinr_request& request, vtkDataArray* values, kdinr_error& error)
 {
-  const kdinr_info* info = kdinr_decoder_info(this->Decoder);
-  const kdinr_array_info& arrayInfo = info->arrays[array];
-  const bool cells = arrayInfo.association == KDINR_CELLS;
-  kdinr_request request = kdinr_request_default(info, array);
-  std::copy_n(this->GridDims, 3, request.dims);
-  SampleExtent(extent, this->GridDims, cells, request.extent);
-  request.time = time;
-  request.type = this->OutputType == OUTPUT_FLOAT ? KDINR_FLOAT32 : arrayInfo.type;
-  auto values = vtkKDINRBridge::NewArray(this->ArrayType(array), arrayInfo.name,
-    arrayInfo.n_components, static_cast<vtkIdType>(NumberOfSamples(request.extent)));
-  kdinr_error error = {};
+  error.status = kdinr_decoder_read(this->Decoder, &request, values->GetVoidPointer(0), &error);
+  if (error.status != KDINR_OK || this->MissingValues == MISSING_STORED ||
+    !kdinr_decoder_info(this->Decoder)->arrays[request.array].has_missing)
+  {
+    return error.status == KDINR_OK;
+  }
+  std::vector<uint8_t> missing(static_cast<size_t>(values->GetNumberOfTuples()));
+  error.status = kdinr_decoder_missing(this->Decoder, &request, missing.data(), &error);
+  if (error.status == KDINR_OK)
+  {
+    vtkKDINRMissing::SetNaN(missing, values);
+  }
+  return error.status == KDINR_OK;
+}
+
+vtkSmartPointer<vtkDataArray> vtkKDINRReader::Decode(
+  const kdinr_request& request, kdinr_error& error)
+{
+  const kdinr_array_info& info = kdinr_decoder_info(this->Decoder)->arrays[request.array];
+  std::ostringstream key;
+  key.precision(17);
+  key << request.array << ' ' << request.type << ' ' << request.time << ' '
+      << (this->MissingValues == MISSING_STORED);
+  for (const int n : request.dims)
+  {
+    key << ' ' << n;
+  }
+  for (const int index : request.extent)
+  {
+    key << ' ' << index;
+  }
+  vtkSmartPointer<vtkDataArray> values = this->Cache->Find(key.str());
+  if (values)
+  {
+    return values;
+  }
+  const double tuples = vtkKDINRGrid::NumberOfSamples(request.extent);
+  values = vtkKDINRBridge::NewArray(
+    this->ArrayType(request.array), info.name, info.n_components, static_cast<vtkIdType>(tuples));
   if (!values)
   {
     vtkKDINRBridge::Fail(
-      error, KDINR_ERROR_MEMORY, std::string("no memory for array '") + arrayInfo.name + "'");
+      error, KDINR_ERROR_MEMORY, std::string("no memory for array '") + info.name + "'");
+    return nullptr;
   }
-  else
+  if (!this->Decode(request, values, error))
   {
-    error.status = kdinr_decoder_read(this->Decoder, &request, values->GetVoidPointer(0), &error);
+    return nullptr;
+  }
+  this->Cache->Add(key.str(), values, this->CacheSize * MiB);
+  return values;
+}
+
+bool vtkKDINRReader::ReadArray(
+  int array, const int extent[6], double time, vtkDataSet* grid, vtkKDINRMissing& missing)
+{
+  const kdinr_info* info = kdinr_decoder_info(this->Decoder);
+  const bool cells = info->arrays[array].association == KDINR_CELLS;
+  kdinr_request request = kdinr_request_default(info, array);
+  std::copy_n(this->Grid->Dims, 3, request.dims);
+  this->Grid->GetSamples(extent, cells, request.extent);
+  request.time = time;
+  request.type = this->OutputType == OUTPUT_FLOAT ? KDINR_FLOAT32 : info->arrays[array].type;
+  kdinr_error error = {};
+  vtkSmartPointer<vtkDataArray> values = this->Decode(request, error);
+  if (values && this->MissingValues == MISSING_BLANK && info->arrays[array].has_missing)
+  {
+    std::vector<uint8_t> map(static_cast<size_t>(values->GetNumberOfTuples()));
+    error.status = kdinr_decoder_missing(this->Decoder, &request, map.data(), &error);
+    missing.Add(!cells, map);
   }
   if (error.status != KDINR_OK)
   {
@@ -337,22 +362,11 @@ bool vtkKDINRReader::ReadArray(int array, const int extent[6], double time, vtkI
     return error.status != KDINR_CANCELLED &&
       this->Report(vtkKDINRBridge::ErrorCode(error.status), error.message);
   }
-  if (cells)
-  {
-    image->GetCellData()->AddArray(values);
-  }
-  else if (image->GetPointData()->GetScalars())
-  {
-    image->GetPointData()->AddArray(values);
-  }
-  else
-  {
-    image->GetPointData()->SetScalars(values);
-  }
+  vtkKDINRBridge::AddArray(grid, cells, values);
   return true;
 }
 
-bool vtkKDINRReader::ReadArrays(const int extent[6], double time, vtkImageData* image)
+bool vtkKDINRReader::ReadArrays(const int extent[6], double time, vtkDataSet* grid)
 {
   std::vector<int> enabled;
   for (int i = 0; i < kdinr_decoder_info(this->Decoder)->n_arrays; ++i)
@@ -364,14 +378,16 @@ bool vtkKDINRReader::ReadArrays(const int extent[6], double time, vtkImageData* 
   }
   this->ProgressSpan = enabled.empty() ? 1.0 : 1.0 / static_cast<double>(enabled.size());
   this->ProgressStart = 0.0;
+  vtkKDINRMissing missing;
   for (const int array : enabled)
   {
-    if (!this->ReadArray(array, extent, time, image))
+    if (!this->ReadArray(array, extent, time, grid, missing))
     {
       return false;
     }
     this->ProgressStart += this->ProgressSpan;
   }
+  missing.Blank(grid);
   return true;
 }
 
@@ -379,10 +395,10 @@ int vtkKDINRReader::RequestData(
   vtkInformation*, vtkInformationVector**, vtkInformationVector* outputVector)
 {
   vtkInformation* out = outputVector->GetInformationObject(0);
-  vtkImageData* image = vtkImageData::GetData(out);
+  vtkDataSet* grid = vtkDataSet::GetData(out);
   if (!this->Decoder)
   {
-    image->Initialize();
+    grid->Initialize();
     return 0; // RequestInformation said why
   }
   // The decoder that was announced answers, even if the file has been replaced since.
@@ -391,30 +407,48 @@ int vtkKDINRReader::RequestData(
   if (out->Has(SDDP::UPDATE_TIME_STEP()))
   {
     time = out->Get(SDDP::UPDATE_TIME_STEP());
-    time = std::min(std::max(time, info->times[0]), info->times[info->n_steps - 1]);
+    time = vtkKDINRTimes::Answer(info, this->TimeMode == TIME_NEAREST, time);
   }
   int extent[6];
   out->Get(SDDP::UPDATE_EXTENT(), extent);
-  image->SetExtent(extent);
-  image->SetOrigin(this->GridOrigin);
-  image->SetSpacing(this->GridSpacing);
-  image->SetDirectionMatrix(info->direction);
-  image->GetInformation()->Set(vtkDataObject::DATA_TIME_STEP(), time);
-  if (IsEmpty(extent))
+  this->Grid->PutGeometry(info, extent, grid);
+  grid->GetInformation()->Set(vtkDataObject::DATA_TIME_STEP(), time);
+  if (vtkKDINRGrid::IsEmpty(extent))
   {
     return 1; // more ranks than cells
   }
   for (int i = 0; i < 6; ++i)
   {
-    extent[i] -= this->GridFirst[i / 2];
+    extent[i] -= this->Grid->First[i / 2];
   }
   this->ErrorCode = vtkErrorCode::NoError;
-  if (this->CheckMemory(extent) && this->ReadArrays(extent, time, image))
+  if (this->CheckMemory(extent) && this->ReadArrays(extent, time, grid))
   {
     return 1;
   }
-  image->Initialize(); // nothing half decoded goes downstream
+  grid->Initialize(); // nothing half decoded goes downstream
   return this->ErrorCode == vtkErrorCode::NoError;
+}
+
+const char* vtkKDINRReader::GetOutputGrid()
+{
+  return this->Decoder ? this->OutputGrid.c_str() : "";
+}
+
+double vtkKDINRReader::GetMemoryNeeded()
+{
+  if (!this->Decoder)
+  {
+    return 0.0;
+  }
+  const int* dims = this->Grid->Dims;
+  const int whole[6] = { 0, dims[0] - 1, 0, dims[1] - 1, 0, dims[2] - 1 };
+  return this->NeededBytes(whole) / MiB;
+}
+
+const char* vtkKDINRReader::GetBackendInUse()
+{
+  return vtkKDINRBridge::BackendInUse(this->Backend);
 }
 
 vtkIdType vtkKDINRReader::GetFileSize()
@@ -458,5 +492,9 @@ void vtkKDINRReader::PrintSelf(ostream& os, vtkIndent indent)
      << indent << "OutputType: " << this->OutputType << "\n"
      << indent << "Backend: " << this->Backend << "\n"
      << indent << "NumberOfThreads: " << this->NumberOfThreads << "\n"
-     << indent << "MemoryLimit: " << this->MemoryLimit << "\n";
+     << indent << "MemoryLimit: " << this->MemoryLimit << "\n"
+     << indent << "CacheSize: " << this->CacheSize << "\n"
+     << indent << "Preview: " << this->Preview << ", " << this->PreviewVoxels << " million\n"
+     << indent << "TimeMode: " << this->TimeMode << ", " << this->StepsBetween << " between\n"
+     << indent << "MissingValues: " << this->MissingValues << "\n";
 }

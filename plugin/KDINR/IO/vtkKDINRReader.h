@@ -2,28 +2,37 @@
  * @class vtkKDINRReader
  * @brief read a time series of volumes from a .kdm file
  *
- * Produces vtkImageData. Decodes only the arrays, the extent and the time that are asked for, at
- * the stored resolution or any other; times between the stored steps are answered too. Opening
- * reads the header only. Every failure is reported by vtkErrorMacro and GetErrorCode(), and the
- * output is empty.
+ * Produces vtkImageData, or vtkRectilinearGrid if the file has axes. Decodes only the arrays, the
+ * extent and the time that are asked for, at the stored resolution or any other; times between the
+ * stored steps are answered too. Opening reads the header only. Every failure is reported by
+ * vtkErrorMacro and GetErrorCode(), and the output is empty.
  */
 #ifndef vtkKDINRReader_h
 #define vtkKDINRReader_h
 
 #include "KDINRIOModule.h" // for export macro
-#include "vtkImageAlgorithm.h"
+#include "vtkDataSetAlgorithm.h"
 #include "vtkNew.h" // for the selections
+#include "vtkSmartPointer.h"
 
+#include <memory> // for the parts
 #include <string> // for the texts
 
+class vtkDataArray;
 class vtkDataArraySelection;
 struct kdinr_decoder;
+struct kdinr_error;
+struct kdinr_request;
 
-class KDINRIO_EXPORT vtkKDINRReader : public vtkImageAlgorithm
+class vtkKDINRCache;
+class vtkKDINRMissing;
+struct vtkKDINRGrid;
+
+class KDINRIO_EXPORT vtkKDINRReader : public vtkDataSetAlgorithm
 {
 public:
   static vtkKDINRReader* New();
-  vtkTypeMacro(vtkKDINRReader, vtkImageAlgorithm);
+  vtkTypeMacro(vtkKDINRReader, vtkDataSetAlgorithm);
   void PrintSelf(ostream& os, vtkIndent indent) override;
 
   /// 1 if this library can read `fileName`, else 0. Reads a few bytes and reports nothing.
@@ -42,8 +51,11 @@ public:
   enum
   {
     RESOLUTION_STORED = 0,
-    RESOLUTION_SCALED = 1,
-    RESOLUTION_EXPLICIT = 2
+    RESOLUTION_HALF = 1,
+    RESOLUTION_QUARTER = 2,
+    RESOLUTION_EIGHTH = 3,
+    RESOLUTION_SCALED = 4,
+    RESOLUTION_EXPLICIT = 5
   };
   ///@{
   /** How many points the output has; its bounds are the same at every resolution.
@@ -62,6 +74,55 @@ public:
   /** With RESOLUTION_EXPLICIT: points along x, y, z; 0: as stored. Default 0, 0, 0. */
   vtkSetVector3Macro(Dimensions, int);
   vtkGetVector3Macro(Dimensions, int);
+  ///@}
+
+  enum
+  {
+    PREVIEW_IN_WINDOW = 0,
+    PREVIEW_NEVER = 1,
+    PREVIEW_ALWAYS = 2
+  };
+  ///@{
+  /** Whether a grid of more than PreviewVoxels million points is replaced by a coarser one, to look
+   *  at large files without waiting. In the window: if this process is ParaView's window and no
+   *  script runs in it. Default PREVIEW_IN_WINDOW; 2, 0.001..1e6. */
+  vtkSetClampMacro(Preview, int, PREVIEW_IN_WINDOW, PREVIEW_ALWAYS);
+  vtkGetMacro(Preview, int);
+  vtkSetClampMacro(PreviewVoxels, double, 0.001, 1e6);
+  vtkGetMacro(PreviewVoxels, double);
+  ///@}
+
+  enum
+  {
+    TIME_CONTINUOUS = 0,
+    TIME_NEAREST = 1
+  };
+  ///@{
+  /** What answers a time between stored steps: the networks, or the nearest stored step. Times
+   *  outside the series are answered by its first or last step. Default TIME_CONTINUOUS. */
+  vtkSetClampMacro(TimeMode, int, TIME_CONTINUOUS, TIME_NEAREST);
+  vtkGetMacro(TimeMode, int);
+  ///@}
+
+  ///@{
+  /** Steps that are announced between each two stored ones, for smooth animations; without effect
+   *  with TIME_NEAREST. No more than about a million steps are announced in all. Default 0,
+   *  0..1000. */
+  vtkSetClampMacro(StepsBetween, int, 0, 1000);
+  vtkGetMacro(StepsBetween, int);
+  ///@}
+
+  enum
+  {
+    MISSING_STORED = 0,
+    MISSING_NAN = 1,
+    MISSING_BLANK = 2
+  };
+  ///@{
+  /** What missing samples become: what they were (NaN, infinite or the fill value), NaN in float
+   *  arrays, or NaN and hidden by vtkGhostType. Default MISSING_STORED. */
+  vtkSetClampMacro(MissingValues, int, MISSING_STORED, MISSING_BLANK);
+  vtkGetMacro(MissingValues, int);
   ///@}
 
   enum
@@ -94,6 +155,20 @@ public:
   ///@}
 
   ///@{
+  /** Memory in MiB for the arrays that were decoded last. Default 256, 0..1e6; 0: keep none. */
+  vtkSetClampMacro(CacheSize, double, 0.0, 1e6);
+  vtkGetMacro(CacheSize, double);
+  ///@}
+
+  ///@{
+  /** What the present choice gives: the grid in words, the memory in MiB that its enabled arrays
+   *  take, and the backend that computes. */
+  const char* GetOutputGrid();
+  double GetMemoryNeeded();
+  const char* GetBackendInUse();
+  ///@}
+
+  ///@{
   /** What the file says of itself; 0 or "" while no file is open. Sizes in bytes. */
   vtkIdType GetFileSize();
   vtkIdType GetDataSize();
@@ -108,6 +183,7 @@ public:
 protected:
   vtkKDINRReader();
   ~vtkKDINRReader() override;
+  int RequestDataObject(vtkInformation*, vtkInformationVector**, vtkInformationVector*) override;
   int RequestInformation(vtkInformation*, vtkInformationVector**, vtkInformationVector*) override;
   int RequestData(vtkInformation*, vtkInformationVector**, vtkInformationVector*) override;
 
@@ -120,8 +196,12 @@ private:
   void UpdateSelections();
   void ChooseGrid();
   void DescribeScalars(vtkInformation* out);
-  bool ReadArrays(const int extent[6], double time, vtkImageData* image);
-  bool ReadArray(int array, const int extent[6], double time, vtkImageData* image);
+  bool ReadArrays(const int extent[6], double time, vtkDataSet* grid);
+  bool ReadArray(
+    int array, const int extent[6], double time, vtkDataSet* grid, vtkKDINRMissing& missing);
+  vtkSmartPointer<vtkDataArray> Decode(const kdinr_request& request, kdinr_error& error);
+  bool Decode(const kdinr_request& request, vtkDataArray* values, kdinr_error& error);
+  double NeededBytes(const int extent[6]);
   bool CheckMemory(const int extent[6]);
   bool IsEnabled(int array);
   int ArrayType(int array);
@@ -136,20 +216,25 @@ private:
   int Resolution = RESOLUTION_STORED;
   double ScaleFactor = 1.0;
   int Dimensions[3] = { 0, 0, 0 };
+  int Preview = PREVIEW_IN_WINDOW;
+  const bool InWindow; // is this ParaView's window?
+  double PreviewVoxels = 2.0;
+  int TimeMode = TIME_CONTINUOUS;
+  int StepsBetween = 0;
+  int MissingValues = MISSING_STORED;
   int OutputType = OUTPUT_FLOAT;
   std::string Backend = "auto";
   int NumberOfThreads = 0;
   double MemoryLimit = 64.0;
+  double CacheSize = 256.0;
 
   kdinr_decoder* Decoder = nullptr; // kept open while DecoderKey is unchanged
   std::string DecoderKey;           // file, its size and date, and the decoder's options
   std::string Quality;
 
-  // The grid that was announced: points, index of the first, and geometry.
-  int GridDims[3] = { 0, 0, 0 };
-  int GridFirst[3] = { 0, 0, 0 };
-  double GridOrigin[3] = { 0, 0, 0 };
-  double GridSpacing[3] = { 1, 1, 1 };
+  std::string OutputGrid;
+  std::unique_ptr<vtkKDINRGrid> Grid; // the one that was announced
+  std::unique_ptr<vtkKDINRCache> Cache;
 
   double ProgressStart = 0.0; // of the array being decoded
   double ProgressSpan = 1.0;

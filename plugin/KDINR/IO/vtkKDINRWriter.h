@@ -1,32 +1,36 @@
 /**
  * @class vtkKDINRWriter
- * @brief compress the time series of an image to a .kdm file
+ * @brief compress the time series of a uniform or rectilinear grid to a .kdm file
  *
- * A filter that passes its input through. When it is updated and the file is missing or older
- * than the input or the settings, it asks its input for one time step after the other and
- * compresses the whole series. Write() does the same at once (ParaView's File > Save Data). With
- * several MPI ranks, rank 0 collects each step and compresses. Every failure is reported by
- * vtkErrorMacro and GetErrorCode(), and leaves an older file as it was.
+ * A filter that passes its input through, with the result of the last run as field data. When it is
+ * updated and the file is missing or older than the input or the settings, it asks its input for
+ * one time step after the other and compresses the whole series. Write() does the same at once
+ * (ParaView's File > Save Data). With several MPI ranks, rank 0 collects each step and compresses.
+ * Every failure is reported by vtkErrorMacro and GetErrorCode(), and leaves an older file as it
+ * was.
  */
 #ifndef vtkKDINRWriter_h
 #define vtkKDINRWriter_h
 
 #include "KDINRIOModule.h" // for export macro
-#include "vtkImageAlgorithm.h"
-#include "vtkNew.h" // for the selections
+#include "vtkNew.h"        // for the selections
+#include "vtkPassInputTypeAlgorithm.h"
 
 #include <string> // for the texts
 
 class vtkDataArraySelection;
+class vtkDataSet;
+class vtkFieldData;
 class vtkMultiProcessController;
 struct kdinr_error;
+struct kdinr_info;
 struct kdinr_options;
 
-class KDINRIO_EXPORT vtkKDINRWriter : public vtkImageAlgorithm
+class KDINRIO_EXPORT vtkKDINRWriter : public vtkPassInputTypeAlgorithm
 {
 public:
   static vtkKDINRWriter* New();
-  vtkTypeMacro(vtkKDINRWriter, vtkImageAlgorithm);
+  vtkTypeMacro(vtkKDINRWriter, vtkPassInputTypeAlgorithm);
   void PrintSelf(ostream& os, vtkIndent indent) override;
 
   ///@{
@@ -37,6 +41,14 @@ public:
 
   /// Compress now. Returns 1, or 0 on failure. Collective over the ranks.
   int Write();
+
+  ///@{
+  /** Whether Write() does nothing while the file is as new as input and settings, as extract
+   *  writers need, which are called at every time step. Default off. */
+  vtkSetMacro(WriteOnce, vtkTypeBool);
+  vtkGetMacro(WriteOnce, vtkTypeBool);
+  vtkBooleanMacro(WriteOnce, vtkTypeBool);
+  ///@}
 
   ///@{
   /** Data bytes / file bytes to reach. Default 500, 1..1e6. */
@@ -139,6 +151,10 @@ public:
   vtkGetCharFromStdStringMacro(Result);
   ///@}
 
+  /// Size of the file and time to compress, for the settings and the input as they are, in words:
+  /// "about 12.3 kB, 40 s". On several ranks for the piece of each.
+  const char* GetEstimate();
+
   /// How many times the series has been compressed.
   vtkGetMacro(NumberOfRuns, int);
 
@@ -162,8 +178,11 @@ private:
   bool Compress();
   kdinr_options Options(int numberOfSteps);
   bool DescribeResult(kdinr_error& error);
+  void Summarise(const kdinr_info* info);
+  bool MakeEstimate(vtkDataSet* data, kdinr_error& error);
 
   char* FileName = nullptr;
+  vtkTypeBool WriteOnce = 0;
   double CompressionRatio = 500.0;
   int Preset = PRESET_DEFAULT;
   int Effort = EFFORT_NORMAL;
@@ -186,6 +205,9 @@ private:
   double AchievedRatio = 0.0;
   double PSNR = 0.0;
   std::string Result = "nothing written yet";
+  vtkNew<vtkFieldData> Summary; // likewise: the ratio, and the PSNR of each array and step
+  std::string Estimate;
+  vtkTimeStamp EstimateTime;
   int NumberOfRuns = 0;
   vtkTimeStamp CompressTime;
 };

@@ -1,0 +1,228 @@
+// The first step of a value's journey: asks the input for one time step after the other, brings
+// its pieces to rank 0 (vtkKDINRRanks), and hands it to kdinr_encoder_push as the core sees it
+// (vtkKDINRBridge). The steps come by direct updates of the upstream algorithm and not by
+// CONTINUE_EXECUTING: with that, VTK 9.2 loops for ever when an upstream filter fails midway.
+#include "vtkKDINRSeries.h"
+#include "vtkKDINRBridge.h"
+
+#include "vtkImageData.h"
+#include "vtkInformation.h"
+#include "vtkInformationDoubleKey.h"
+#include "vtkInformationIntegerKey.h"
+#include "vtkInformationIntegerVectorKey.h"
+#include "vtkNew.h"
+#include "vtkRectilinearGrid.h"
+#include "vtkStreamingDemandDrivenPipeline.h"
+#include "vtksys/SystemTools.hxx"
+
+#include <cstring>
+
+using SDDP = vtkStreamingDemandDrivenPipeline;
+
+vtkKDINRWriter::Series::Series(vtkKDINRWriter* writer)
+  : Writer(writer)
+  , Ranks(writer->Controller)
+{
+  this->Input = writer->GetInputAlgorithm(0, 0, this->InputPort);
+  vtkInformation* now = this->Input->GetOutputInformation(this->InputPort);
+  this->RequestBefore->SetNumberOfInformationObjects(this->InputPort + 1);
+  vtkInformation* before = this->RequestBefore->GetInformationObject(this->InputPort);
+  SDDP::UPDATE_EXTENT()->ShallowCopy(now, before);
+  SDDP::UPDATE_PIECE_NUMBER()->ShallowCopy(now, before);
+  SDDP::UPDATE_NUMBER_OF_PIECES()->ShallowCopy(now, before);
+  SDDP::UPDATE_NUMBER_OF_GHOST_LEVELS()->ShallowCopy(now, before);
+  SDDP::UPDATE_TIME_STEP()->ShallowCopy(now, before);
+}
+
+vtkKDINRWriter::Series::~Series()
+{
+  kdinr_encoder_close(this->Encoder);
+  vtkInformation* before = this->RequestBefore->GetInformationObject(this->InputPort);
+  if (this->WasAsked && before->Has(SDDP::UPDATE_EXTENT()))
+  {
+    this->Input->Update(this->InputPort, this->RequestBefore);
+  }
+}
+
+std::string vtkKDINRWriter::Series::Status(double fraction, const char* stage) const
+{
+  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - this->Start;
+  std::string text = this->ProgressPrefix + stage;
+  if (spent.count() > 2.0 && fraction > 0.01) // before, it would be a guess
+  {
+    const double left = spent.count() * (1.0 - fraction) / fraction;
+    text += ", " + vtkKDINRBridge::DurationText(left) + " left";
+  }
+  return text;
+}
+
+bool vtkKDINRWriter::Series::OnProgress(void* user, double fraction, const char* stage)
+{
+  auto self = static_cast<Series*>(user);
+  // The core counts training over all steps; checking, a tenth of the bar, has a count of its own.
+  const bool checking = std::strcmp(stage, "checking") == 0;
+  const double done = checking ? 0.9 + 0.1 * fraction : 0.9 * fraction;
+  self->Writer->SetProgressText(self->Status(done, stage).c_str());
+  self->Writer->UpdateProgress(done);
+  return !self->Writer->CheckAbort();
+}
+
+bool vtkKDINRWriter::Series::Run(kdinr_error& error)
+{
+  this->Input->UpdateInformation(); // creates the data object
+  bool ok = this->CheckInput(error) && this->CheckFolder(error) && this->Plan(error);
+  if (ok && this->Ranks.IsRoot())
+  {
+    kdinr_options options = this->Writer->Options(static_cast<int>(this->Times.size()));
+    options.progress = &Series::OnProgress;
+    options.progress_user = this;
+    ok = kdinr_encoder_open(&options, &this->Encoder, &error) == KDINR_OK;
+  }
+  ok = this->Ranks.Agree(ok, error) && this->DoPass(PUSH, error);
+  ok = ok && (!this->Writer->Verify || this->DoPass(VERIFY, error));
+  if (ok && this->Ranks.IsRoot())
+  {
+    this->ProgressPrefix.clear();
+    ok = kdinr_encoder_finish(this->Encoder, this->Writer->FileName, &error) == KDINR_OK;
+  }
+  return this->Ranks.Agree(ok, error);
+}
+
+bool vtkKDINRWriter::Series::CheckInput(kdinr_error& error)
+{
+  vtkDataObject* data = this->Input->GetOutputDataObject(this->InputPort);
+  return vtkImageData::SafeDownCast(data) || vtkRectilinearGrid::SafeDownCast(data) ||
+    vtkKDINRBridge::Fail(error, KDINR_ERROR_DATA,
+      std::string("the input is a ") + (data ? data->GetClassName() : "missing data object") +
+        ", not a vtkImageData or vtkRectilinearGrid: apply Resample To Image first");
+}
+
+bool vtkKDINRWriter::Series::CheckFolder(kdinr_error& error)
+{
+  // The core would say so too, but only after the training.
+  const std::string path = vtksys::SystemTools::CollapseFullPath(this->Writer->FileName);
+  const std::string folder = vtksys::SystemTools::GetFilenamePath(path);
+  const bool ok = vtksys::SystemTools::FileIsDirectory(folder) &&
+    vtksys::SystemTools::TestFileAccess(folder, vtksys::TEST_FILE_WRITE);
+  return ok || !this->Ranks.IsRoot() ||
+    vtkKDINRBridge::Fail(
+      error, KDINR_ERROR_IO, "folder " + folder + " does not exist or files cannot be made in it");
+}
+
+bool vtkKDINRWriter::Series::Plan(kdinr_error& error)
+{
+  vtkInformation* info = this->Input->GetOutputInformation(this->InputPort);
+  if (!info->Has(SDDP::WHOLE_EXTENT()))
+  {
+    return vtkKDINRBridge::Fail(error, KDINR_ERROR_DATA, "the input has no whole extent");
+  }
+  info->Get(SDDP::WHOLE_EXTENT(), this->WholeExtent);
+  this->HasTimes = this->Writer->WriteAllTimeSteps && info->Length(SDDP::TIME_STEPS()) > 0;
+  if (this->HasTimes)
+  {
+    const double* times = info->Get(SDDP::TIME_STEPS());
+    this->Times.assign(times, times + info->Length(SDDP::TIME_STEPS()));
+  }
+  else
+  {
+    const bool asked = info->Has(SDDP::UPDATE_TIME_STEP()) != 0;
+    this->Times.assign(1, asked ? info->Get(SDDP::UPDATE_TIME_STEP()) : 0.0);
+  }
+  return true;
+}
+
+bool vtkKDINRWriter::Series::DoPass(Pass pass, kdinr_error& error)
+{
+  for (size_t i = 0; i < this->Times.size(); ++i)
+  {
+    this->ProgressPrefix =
+      "Step " + std::to_string(i + 1) + " of " + std::to_string(this->Times.size()) + ": ";
+    if (!this->DoStep(pass, i, error))
+    {
+      return false;
+    }
+  }
+  return true;
+}
+
+vtkDataSet* vtkKDINRWriter::Series::UpdateInput(size_t step)
+{
+  this->WasAsked = true;
+  vtkNew<vtkInformationVector> requests;
+  requests->SetNumberOfInformationObjects(this->InputPort + 1);
+  vtkInformation* request = requests->GetInformationObject(this->InputPort);
+  if (this->HasTimes) // else the time that was asked for last
+  {
+    request->Set(SDDP::UPDATE_TIME_STEP(), this->Times[step]);
+  }
+  request->Set(SDDP::UPDATE_EXTENT(), this->WholeExtent, 6);
+  request->Set(SDDP::UPDATE_PIECE_NUMBER(), this->Ranks.GetRank());
+  request->Set(SDDP::UPDATE_NUMBER_OF_PIECES(), this->Ranks.GetNumberOfRanks());
+  request->Set(SDDP::UPDATE_NUMBER_OF_GHOST_LEVELS(), 0);
+  return this->Input->Update(this->InputPort, requests)
+    ? vtkDataSet::SafeDownCast(this->Input->GetOutputDataObject(this->InputPort))
+    : nullptr;
+}
+
+bool vtkKDINRWriter::Series::DoStep(Pass pass, size_t step, kdinr_error& error)
+{
+  bool ok = !this->Writer->CheckAbort() || vtkKDINRBridge::Fail(error, KDINR_CANCELLED, "aborted");
+  if (!this->Ranks.Agree(ok, error))
+  {
+    return false;
+  }
+  vtkNew<vtkImageData> lean;
+  vtkDataSet* piece = this->UpdateInput(step);
+  if (piece)
+  {
+    const vtkKDINRBridge::Selection selection = { this->Writer->PointSelection,
+      this->Writer->CellSelection };
+    if (!this->HasTimes && piece->GetInformation()->Has(vtkDataObject::DATA_TIME_STEP()))
+    {
+      this->Times[step] = piece->GetInformation()->Get(vtkDataObject::DATA_TIME_STEP());
+    }
+    ok = vtkKDINRBridge::SelectArrays(piece, selection, lean, error);
+  }
+  else
+  {
+    ok = vtkKDINRBridge::Fail(
+      error, KDINR_ERROR_DATA, "the input failed at time " + std::to_string(this->Times[step]));
+  }
+  if (!this->Ranks.Agree(ok, error))
+  {
+    return false;
+  }
+  for (int axis = 0; axis < 3; ++axis)
+  {
+    this->Axes[static_cast<size_t>(axis)] =
+      this->Ranks.GatherAxis(piece, axis, &this->WholeExtent[2 * axis]);
+  }
+  auto whole = this->Ranks.Gather(lean, this->WholeExtent, error);
+  if (!whole)
+  {
+    return false;
+  }
+  ok = !this->Ranks.IsRoot() || this->Encode(pass, step, whole, error);
+  return this->Ranks.Agree(ok, error);
+}
+
+bool vtkKDINRWriter::Series::Encode(Pass pass, size_t step, vtkImageData* whole, kdinr_error& error)
+{
+  std::vector<kdinr_array> arrays;
+  const double* fill = this->Writer->UseFillValue ? &this->Writer->FillValue : nullptr;
+  kdinr_volume volume = vtkKDINRBridge::View(whole, fill, arrays);
+  for (size_t axis = 0; axis < 3; ++axis)
+  {
+    volume.axes[axis] = this->Axes[axis].empty() ? nullptr : this->Axes[axis].data();
+  }
+  const double time = this->Times[step];
+  if (arrays.empty())
+  {
+    return vtkKDINRBridge::Fail(
+      error, KDINR_ERROR_DATA, "the input has none of the selected arrays");
+  }
+  const kdinr_status status = pass == PUSH
+    ? kdinr_encoder_push(this->Encoder, &volume, time, &error)
+    : kdinr_encoder_verify(this->Encoder, &volume, time, &error);
+  return status == KDINR_OK;
+}
