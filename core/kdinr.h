@@ -136,7 +136,14 @@ typedef bool (*kdinr_progress)(void *user, double fraction, const char *stage);
  *  kdinr_options_paper(). A field that says "0: ..." is chosen by the encoder when left 0. */
 typedef struct kdinr_options {
     /* How small, and how the domain is split. */
-    double ratio;  /**< data bytes / file bytes asked for, 1..1e6; default 500 */
+    double ratio; /**< data bytes / file bytes asked for, 1..1e6; default 500. With max_error: of
+                       the networks alone; 0: as it makes the file smallest, often none at all */
+    double max_error; /**< no stored sample of any step is off by more than this, whichever backend
+                        decodes it: what the networks miss is coded on top; 0: no bound. In the
+                        array's unit, or if max_error_relative of each component's range over the
+                        series. Holds for values decoded in the array's own type or a wider one.
+                        All steps must then be verified, in the order they were pushed */
+    bool max_error_relative;
     int width;     /**< m: neurons of the first layer, 2..256; 0: from ratio. Sec. III-B, Table I */
     int depth;     /**< d: residual blocks, 1..32; 0: chosen. Table I */
     int bricks[3]; /**< bricks along x, y, z, 1..64 each; 0: chosen */
@@ -250,6 +257,10 @@ typedef struct kdinr_array_info {
     const float *max_error; /**< [n_steps] in the array's unit */
     bool quality_exact;     /**< measured at every sample, not estimated */
     double psnr_overall;    /**< from the mean of the steps' squared errors */
+    bool has_bound;         /**< no stored sample is off by more than bound[component]; like what
+                                 follows false or 0 until kdinr_decoder_load */
+    double bound[9];
+    bool bound_alone; /**< residuals alone keep the bound, the networks are not asked */
 } kdinr_array_info;
 
 /** What a file says of itself. Owned by the decoder. */

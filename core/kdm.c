@@ -325,7 +325,7 @@ typedef struct section {
     kd_writer content;
 } section;
 
-enum { N_SECTIONS = 4 };
+enum { N_SECTIONS = 5 };
 
 /* A file that the reader would refuse must not be written. */
 static kdinr_status check_networks(const kd_model *model, int a, kdinr_error *error)
@@ -354,8 +354,9 @@ static kdinr_status check_all(const kd_model *model, kdinr_error *error)
     return KDINR_OK;
 }
 
-/* Header and section table, then the sections one after another. Empty sections are left out. */
-static kdinr_status join_sections(const section *sections, uint8_t **bytes, size_t *size,
+/* Header and section table, then the sections one after another. Empty sections are left out.
+ * minor  the oldest version that has all of them */
+static kdinr_status join_sections(const section *sections, int minor, uint8_t **bytes, size_t *size,
                                   kdinr_error *error)
 {
     kd_writer file = {0};
@@ -369,7 +370,7 @@ static kdinr_status join_sections(const section *sections, uint8_t **bytes, size
     const size_t head_size = KD_HEADER_SIZE + n_sections * (size_t)KD_SECTION_SIZE;
     kd_put_bytes(&file, KD_MAGIC, KD_MAGIC_SIZE);
     kd_put_u16(&file, KD_KDM_MAJOR);
-    kd_put_u16(&file, KD_KDM_MINOR);
+    kd_put_u16(&file, (uint16_t)minor);
     kd_put_u32(&file, n_sections);
     kd_put_u64(&file, head_size + content_size);
     kd_put_u32(&file, 0);
@@ -396,7 +397,8 @@ static kdinr_status join_sections(const section *sections, uint8_t **bytes, size
 
 kdinr_status kd_kdm_pack(const kd_model *model, uint8_t **bytes, size_t *size, kdinr_error *error)
 {
-    section sections[N_SECTIONS] = {{.id = "META"}, {.id = "NETS"}, {.id = "CODE"}, {.id = "MASK"}};
+    section sections[N_SECTIONS] = {
+        {.id = "META"}, {.id = "NETS"}, {.id = "CODE"}, {.id = "MASK"}, {.id = "RESI"}};
     kdinr_status status;
 
     *bytes = NULL;
@@ -405,7 +407,9 @@ kdinr_status kd_kdm_pack(const kd_model *model, uint8_t **bytes, size_t *size, k
     KD_TRY_DONE(write_nets(&sections[1].content, model, error));
     KD_TRY_DONE(write_code(&sections[2].content, model, error));
     KD_TRY_DONE(write_mask(&sections[3].content, model, error));
-    KD_TRY_DONE(join_sections(sections, bytes, size, error));
+    KD_TRY_DONE(kd_write_residuals(&sections[4].content, model, error));
+    KD_TRY_DONE(
+        join_sections(sections, kd_has_bound(model) ? KD_KDM_MINOR : 0, bytes, size, error));
 
 done:
     for (int i = 0; i < N_SECTIONS; i++) {

@@ -80,10 +80,10 @@ static const kd_section *find_section(const kd_source *from, const char *id)
     return NULL;
 }
 
-static bool is_known(const char *id)
+static bool is_known(const char *id, unsigned minor)
 {
     return memcmp(id, "META", 4) == 0 || memcmp(id, "NETS", 4) == 0 || memcmp(id, "CODE", 4) == 0 ||
-           memcmp(id, "MASK", 4) == 0;
+           memcmp(id, "MASK", 4) == 0 || (memcmp(id, "RESI", 4) == 0 && minor > 0);
 }
 
 /* The table's next entry, which starts at `start` of the file. */
@@ -105,7 +105,7 @@ static kdinr_status read_entry(kd_reader *reader, kd_source *from, unsigned mino
     }
     memcpy(one->id, id, 4);
     one->id[4] = '\0';
-    if (!is_known(one->id)) KD_TRY(check_unknown(one, minor, error));
+    if (!is_known(one->id, minor)) KD_TRY(check_unknown(one, minor, error));
     if (find_section(from, one->id) != NULL) {
         return kd_fail(error, KDINR_ERROR_FORMAT, "section \"%s\" is there twice", one->id);
     }
@@ -186,6 +186,7 @@ static kdinr_status read_head(kd_source *from, kdinr_error *error)
     }
     kd_reader table = kd_reader_open(head, KD_HEADER_SIZE + table_size, "section table");
     (void)kd_get_bytes(&table, KD_HEADER_SIZE);
+    from->minor = minor;
     return read_table(&table, from, minor, n_sections, error);
 }
 

@@ -211,6 +211,7 @@ kdinr_status kd_kdm_load_info(const char *path, kd_model *model, kdinr_error *er
     KD_TRY_DONE(read_meta(&reader, model, error));
     model->file_size = from.size;
     model->checksum = from.checksum;
+    model->minor = (int)from.minor;
 
 done:
     free(bytes);
