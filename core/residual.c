@@ -344,6 +344,7 @@ static void code_pass(walk *w, const kd_pass *pass, int group, int quantum)
                     kd_residual_predict(pass, &predictor, w->levels, w->levels_before, at, i);
                 if (w->classes != NULL && w->classes[i] != KD_MISSING_NONE) {
                     w->levels[i] = predicted;
+                    w->activity[i] = 0;
                     continue;
                 }
                 const surroundings around = look_around(w, pass, group, at, i);
@@ -363,6 +364,7 @@ static void code_first(walk *w, int quantum)
 
     if (w->classes != NULL && w->classes[0] != KD_MISSING_NONE) {
         w->levels[0] = predicted;
+        w->activity[0] = 0;
     } else {
         code_sample(w, &around, 0, predicted, quantum);
     }
