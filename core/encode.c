@@ -29,6 +29,7 @@ struct kdinr_encoder {
     kd_keep *keeps;    /* [model.n_arrays] with max_error, else NULL */
     stage stage;
     bool verifying;
+    bool chose_ratio; /* options.ratio was 0 */
 };
 
 kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_encoder **encoder,
@@ -129,8 +130,24 @@ static kdinr_status choose_ratio(kdinr_encoder *encoder, const kdinr_volume *vol
         all += array_bytes(volume, array);
         alone += bytes;
     }
-    encoder->options.ratio = kd_keep_ratio(all, alone);
+    encoder->options.ratio = encoder->options.residuals_alone ? 0.0 : kd_keep_ratio(all, alone);
+    encoder->chose_ratio = true;
     return KDINR_OK;
+}
+
+/* Networks that were not asked for and do not fit are left out. */
+static kdinr_status start_track(kdinr_encoder *encoder, kd_track *track, int a,
+                                const kdinr_array *array, double step_bytes, kdinr_error *error)
+{
+    const kdinr_options *options = &encoder->options;
+    kdinr_status status =
+        kd_track_start(track, &encoder->model, a, options, array, step_bytes, error);
+
+    if (status == KDINR_ERROR_DATA && encoder->chose_ratio) {
+        kd_track_free(track);
+        status = kd_track_start(track, &encoder->model, a, options, array, 0.0, error);
+    }
+    return status;
 }
 
 /* First step: divide the bytes among the arrays, plan each. */
@@ -152,8 +169,8 @@ static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kd
         const kdinr_array *array = &volume->arrays[a];
         kd_track *track = &encoder->tracks[a];
 
-        KD_TRY(kd_track_start(track, &encoder->model, a, &encoder->options, array,
-                              step_bytes * array_bytes(volume, array) / all, error));
+        KD_TRY(start_track(encoder, track, a, array, step_bytes * array_bytes(volume, array) / all,
+                           error));
         encoder->run.work_total += kd_track_work(track, kd_plan_steps(&encoder->options));
     }
     return KDINR_OK;

@@ -30,6 +30,7 @@ typedef struct kd_settings {
     double time_step;             /* [1] */
     double fill;                  /* [NAN: none] */
     double ratio;                 /* [NAN: not given] */
+    double psnr;                  /* [NAN: not given] */
     const char *max_error;        /* as given [NULL] */
     double time;                  /* [NAN: not given] */
     int step;                     /* [-1: not given] */

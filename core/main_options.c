@@ -47,6 +47,7 @@ static const flag flags[] = {
     {KD_COMPRESS, "--ratio", "R", NUMBER, 1, AT(ratio), "data bytes / file bytes (500)"},
     {KD_COMPRESS, "--max-error", "E|Er|P%", TEXT, 1, AT(max_error),
      "no sample off by more: E, E times the range, or P % of it"},
+    {KD_COMPRESS, "--psnr", "DB", NUMBER, 1, AT(psnr), "the smallest file that has it"},
     {KD_COMPRESS, "--width", "M", WHOLE, 1, OPTION(width),
      "neurons of the first layer (from ratio)"},
     {KD_COMPRESS, "--depth", "D", WHOLE, 1, OPTION(depth), "residual blocks"},
@@ -360,6 +361,7 @@ int kd_options_parse(kd_command command, const char **arguments, int n, kd_setti
                               .time_step = 1.0,
                               .fill = (double)NAN,
                               .ratio = (double)NAN,
+                              .psnr = (double)NAN,
                               .time = (double)NAN,
                               .step = -1,
                               .extent = {-1, -1, -1, -1, -1, -1},
@@ -376,5 +378,12 @@ int kd_options_parse(kd_command command, const char **arguments, int n, kd_setti
         }
     }
     if (!isnan(settings->ratio)) settings->options.ratio = settings->ratio;
+    if (!isnan(settings->psnr)) {
+        if (!isnan(settings->ratio) || settings->max_error != NULL || settings->no_verify) {
+            return complain(command, "--psnr cannot be combined with --ratio, --max-error or "
+                                     "--no-verify");
+        }
+        settings->options.psnr = settings->psnr;
+    }
     return read_max_error(command, settings);
 }

@@ -132,6 +132,12 @@ kdinr_status kd_options_check(const kdinr_options *options, kdinr_error *error)
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
                        "option block_size is %d, allowed are 2, 4, 8 and 16", options->block_size);
     }
+    if (options->psnr != 0.0) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "option psnr is %g: it takes several passes over the series, which only "
+                       "kdinr_compress_series can make",
+                       options->psnr);
+    }
     if (options->ratio == 0.0 && options->max_error == 0.0) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
                        "option ratio is 0, which needs max_error; otherwise allowed are 1 to 1e6");

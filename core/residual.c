@@ -1,24 +1,19 @@
 /* Residuals to bytes and back: one walk over lattices that get finer by halves, packing or
  * unpacking. Every pass of the walk has a predictor (residual_predict.c); every sample of it a
  * code, the rounded error of prediction in quanta, whose bits are range coded by how large the
- * codes around it were. core/FORMAT.md sections 6.5 and 6.6 have the exact rules. */
+ * codes around it were (residual_code.c). core/FORMAT.md section 5.1 has the exact rules. */
 #include "residual.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "coder.h"
+#include "residual_code.h"
 #include "residual_predict.h"
 #include "volume.h"
 
 enum {
     LIMIT = 255,
-    N_UNARY = 15, /* magnitudes up to this are counted, the rest has its number of bits first */
-    N_BITS = 32,  /* number of bits that says: stored as it is */
-    N_SUMS = 16,  /* classes of summed activity */
-    N_AROUND = 135,
-    N_GROUPS = 9, /* three groups of lattices times the number of odd axes */
-    SMALL_PASS = 64,
+    SMALL_PASS = 64, /* a pass with fewer samples does not name its predictor */
     ACTIVITY_MOST = 255
 };
 
@@ -29,16 +24,10 @@ static const int quanta[4][4] = {{16, 16, 16, 16}, {16, 14, 12, 10}, {16, 11, 8,
 
 static const unsigned pass_order[7] = {1, 2, 4, 3, 5, 6, 7};
 
-typedef struct model {
-    kd_context zero[N_GROUPS][N_SUMS], zero_around[N_GROUPS][N_AROUND];
-    kd_context more[N_UNARY][N_SUMS], more_around[N_UNARY][N_SUMS];
-    kd_context bits[N_BITS];
-} model;
-
 /* One component of one step on its way. */
 typedef struct walk {
     kd_coder *coder;
-    model *model;
+    kd_residual_model *model;
     const uint8_t *classes;
     kdinr_type type;
     int c; /* component */
@@ -156,112 +145,10 @@ static bool choose_code(const walk *w, size_t i, int32_t predicted, int quantum,
     return false;
 }
 
-/* ---- contexts ---- */
-
-typedef struct surroundings {
-    kd_context *zero, *zero_around;
-    int sum, around; /* classes of activity, for magnitudes */
-} surroundings;
-
-static int class_of(int sum)
-{
-    static const uint8_t small[17] = {0, 1, 2, 3, 4, 5, 5, 6, 6, 7, 7, 7, 8, 8, 8, 8, 9};
-    int class = 9;
-
-    if (sum <= 16) return small[sum];
-    for (int limit = 23; class < N_SUMS - 1 && sum > limit; class ++) {
-        limit += limit / 2;
-    }
-    return class;
-}
-
-static int at_most(int value, int most)
-{
-    return value < most ? value : most;
-}
-
-/* How large the codes around a sample were: of the same pass before it, of the neighbours between
- * which it lies, and of the step before. */
-static surroundings look_around(const walk *w, const kd_pass *pass, int group, const int at[3],
-                                size_t i)
-{
-    int same[3] = {0}, between = 0, n_odd = 0;
-    surroundings found;
-
-    for (int axis = 0; axis < 3; axis++) {
-        const size_t stride = pass->strides[axis] * (size_t)pass->h;
-
-        if (at[axis] >= 2 * pass->h) same[axis] = w->activity[i - 2 * stride];
-        if ((pass->odd >> axis & 1) == 0) continue;
-        n_odd++;
-        between += w->activity[i - stride];
-        if (at[axis] + pass->h < pass->dims[axis]) between += w->activity[i + stride];
-    }
-    const int sum = same[0] + same[1] + same[2];
-    const int then = w->activity_before != NULL ? 2 * w->activity_before[i] : between;
-    found.sum = class_of(2 * sum + 3 * between / n_odd);
-    found.around = class_of(sum + 2 * then);
-    group = 3 * group + n_odd - 1;
-    found.zero = &w->model->zero[group][found.sum];
-    found.zero_around =
-        &w->model->zero_around[group][((at_most(same[0], 2) * 3 + at_most(same[1], 2)) * 3 +
-                                       at_most(same[2], 2)) *
-                                          5 +
-                                      at_most(then, 4)];
-    return found;
-}
-
-/* ---- codes ---- */
-
-static uint64_t code_raw(kd_coder *coder, uint64_t value, int n_bits)
-{
-    uint64_t found = 0;
-
-    for (int shift = n_bits - 1; shift >= 0; shift--) {
-        found = found << 1 | kd_coder_even(coder, value >> shift & 1);
-    }
-    return found;
-}
-
-/* What is left of a large magnitude: how many bits there are below the leading one, then the bits.
- * *exact: the sample is stored as it is. */
-static int64_t code_rest(walk *w, int64_t rest, bool *exact)
-{
-    int bits = 0, wanted = 0;
-
-    while (rest >> (wanted + 1) > 0) {
-        wanted++;
-    }
-    if (*exact) wanted = N_BITS;
-    while (bits < N_BITS && kd_coder_bit(w->coder, &w->model->bits[bits], wanted > bits)) {
-        bits++;
-    }
-    *exact = bits == N_BITS;
-    if (*exact) return 0;
-    return (int64_t)(UINT64_C(1) << bits | code_raw(w->coder, (uint64_t)rest, bits));
-}
-
-/* A code, or that the sample is stored as it is. */
-static int64_t code_number(walk *w, const surroundings *around, int64_t code, bool *exact)
-{
-    const int64_t wanted = *exact ? INT64_MAX : code < 0 ? -code : code;
-    int64_t magnitude = 1;
-
-    if (!kd_coder_pair(w->coder, around->zero, around->zero_around, wanted > 0)) return 0;
-    while (magnitude < N_UNARY &&
-           kd_coder_pair(w->coder, &w->model->more[magnitude][around->sum],
-                         &w->model->more_around[magnitude][around->around], wanted > magnitude)) {
-        magnitude++;
-    }
-    if (magnitude == N_UNARY) {
-        magnitude += code_rest(w, *exact ? 1 : wanted - N_UNARY + 1, exact) - 1;
-        if (*exact) return 0;
-    }
-    return kd_coder_even(w->coder, code < 0) ? -magnitude : magnitude;
-}
+/* ---- samples ---- */
 
 /* Code one sample whose level is expected to be `predicted`. */
-static void code_sample(walk *w, const surroundings *around, size_t i, int32_t predicted,
+static void code_sample(walk *w, const kd_surroundings *around, size_t i, int32_t predicted,
                         int quantum)
 {
     const int value_bits = 8 * (int)kdinr_type_size(w->type);
@@ -269,7 +156,7 @@ static void code_sample(walk *w, const surroundings *around, size_t i, int32_t p
     bool exact = false;
 
     if (w->source != NULL) exact = !choose_code(w, i, predicted, quantum, &code);
-    code = code_number(w, around, exact ? 0 : code, &exact);
+    code = kd_residual_number(w->coder, w->model, around, exact ? 0 : code, &exact);
     if (exact) {
         uint64_t bits = 0;
 
@@ -277,7 +164,7 @@ static void code_sample(walk *w, const surroundings *around, size_t i, int32_t p
             const size_t nc = (size_t)w->source->array->n_components;
             bits = original_bits(w->source->array, i * nc + (size_t)w->c);
         }
-        bits = code_raw(w->coder, bits, value_bits);
+        bits = kd_residual_raw(w->coder, bits, value_bits);
         if (w->status == KDINR_OK) {
             w->status = add_exact(w->residual, (size_t)w->c * w->residual->n + i, bits, w->error);
         }
@@ -311,7 +198,7 @@ static kd_predictor code_predictor(walk *w, const kd_pass *pass, int quantum)
         predictor =
             kd_residual_choose(pass, w->levels, w->levels_before, w->wanted, w->classes, quantum);
     }
-    const unsigned byte = (unsigned)code_raw(
+    const unsigned byte = (unsigned)kd_residual_raw(
         w->coder, predictor.axes | (predictor.curved ? 8u : 0u) | (unsigned)predictor.follow << 4,
         8);
     predictor = (kd_predictor){byte & 7, (byte & 8) != 0, (int)(byte >> 4)};
@@ -347,7 +234,8 @@ static void code_pass(walk *w, const kd_pass *pass, int group, int quantum)
                     w->activity[i] = 0;
                     continue;
                 }
-                const surroundings around = look_around(w, pass, group, at, i);
+                const kd_surroundings around = kd_residual_around(
+                    w->model, pass, group, w->activity, w->activity_before, at, i);
                 code_sample(w, &around, i, predicted, quantum);
             }
             if (w->status != KDINR_OK) return;
@@ -359,8 +247,7 @@ static void code_pass(walk *w, const kd_pass *pass, int group, int quantum)
 static void code_first(walk *w, int quantum)
 {
     const int32_t predicted = w->levels_before != NULL ? w->levels_before[0] : 0;
-    const surroundings around = {&w->model->zero[8][N_SUMS - 1],
-                                 &w->model->zero_around[8][N_AROUND - 1], N_SUMS - 1, N_SUMS - 1};
+    const kd_surroundings around = kd_residual_around_first(w->model);
 
     if (w->classes != NULL && w->classes[0] != KD_MISSING_NONE) {
         w->levels[0] = predicted;
@@ -388,7 +275,8 @@ static void code_component(walk *w, const int dims[3])
         for (int k = 0; k < 7 && w->status == KDINR_OK; k++) {
             pass.odd = pass_order[k];
             if (kd_pass_count(&pass) == 0) continue;
-            code_pass(w, &pass, lattice < 2 ? lattice : 2, quanta[w->finer][at_most(lattice, 3)]);
+            code_pass(w, &pass, lattice < 2 ? lattice : 2,
+                      quanta[w->finer][lattice < 3 ? lattice : 3]);
         }
     }
 }
@@ -408,12 +296,6 @@ static void sort_exact(kd_residual *residual)
     if (residual->n_exact == 0) return;
     qsort(residual->exact, residual->n_exact, sizeof *residual->exact, compare_exact);
 }
-
-static void reset_model(model *m)
-{
-    kd_coder_reset(&m->zero[0][0], sizeof *m / sizeof(kd_context));
-}
-_Static_assert(sizeof(model) % sizeof(kd_context) == 0, "a model is contexts and nothing else");
 
 static void enter_component(walk *w, int c, kd_residual *residual, const kd_residual *before)
 {
@@ -454,7 +336,7 @@ kdinr_status kd_residual_pack(const kd_residual_source *source, const int sample
 {
     kd_coder coder = kd_coder_pack(LIMIT);
     walk w = {.coder = &coder,
-              .model = malloc(sizeof(model)),
+              .model = malloc(sizeof(kd_residual_model)),
               .classes = source->classes,
               .type = source->array->type,
               .finer = finer,
@@ -469,8 +351,8 @@ kdinr_status kd_residual_pack(const kd_residual_source *source, const int sample
         w.status = kd_fail_memory(error, residual->n * sizeof *wanted, "residual of a step");
         goto done;
     }
-    reset_model(w.model);
-    (void)code_raw(&coder, (uint64_t)finer, 2);
+    kd_residual_model_reset(w.model);
+    (void)kd_residual_raw(&coder, (uint64_t)finer, 2);
     w.wanted = wanted;
     for (int c = 0; c < residual->n_components && w.status == KDINR_OK; c++) {
         list_wanted(source, residual->n, c, wanted);
@@ -500,7 +382,7 @@ kdinr_status kd_residual_unpack(const kd_stream *stream, kdinr_type type, const 
 {
     kd_coder coder = kd_coder_unpack(stream->bytes, stream->size, LIMIT);
     walk w = {.coder = &coder,
-              .model = malloc(sizeof(model)),
+              .model = malloc(sizeof(kd_residual_model)),
               .classes = classes,
               .type = type,
               .residual = residual,
@@ -515,9 +397,10 @@ kdinr_status kd_residual_unpack(const kd_stream *stream, kdinr_type type, const 
                        smallest_size(residual));
     }
     residual->n_exact = 0;
-    if (w.model == NULL) return kd_fail_memory(error, sizeof(model), "residual of a step");
-    reset_model(w.model);
-    w.finer = (int)code_raw(&coder, 0, 2);
+    if (w.model == NULL)
+        return kd_fail_memory(error, sizeof(kd_residual_model), "residual of a step");
+    kd_residual_model_reset(w.model);
+    w.finer = (int)kd_residual_raw(&coder, 0, 2);
     for (int c = 0; c < residual->n_components && w.status == KDINR_OK; c++) {
         enter_component(&w, c, residual, before);
         code_component(&w, samples);
