@@ -40,11 +40,6 @@ static double rounding(kdinr_type type, double magnitude)
                                    : 0.0;
 }
 
-static bool is_integer(kdinr_type type)
-{
-    return type != KDINR_FLOAT32 && type != KDINR_FLOAT64;
-}
-
 /* What levels are worth: quanta as wide as the bound allows when decoders differ by `room` and
  * values are rounded. Integers are rounded to the nearest: that is half a step more. */
 static void choose_units(kdinr_type type, int n_components, const double range[][2], double room,
@@ -54,12 +49,10 @@ static void choose_units(kdinr_type type, int n_components, const double range[]
         const double largest = fmax(fabs(range[c][0]), fabs(range[c][1]));
         double half = bound->most[c];
 
-        if (is_integer(type)) half = floor(half) + 0.5;
+        if (type != KDINR_FLOAT32 && type != KDINR_FLOAT64) half = floor(half) + 0.5;
         const double wanted = half * (1.0 - 0x1p-10) - room - rounding(type, largest);
         bound->unit[c] = 2.0 * fmax(wanted, half / 4.0) / KD_RESIDUAL_QUANTUM;
-        bound->base[c] = bound->alone ? 0.5 * range[c][0] + 0.5 * range[c][1] : 0.0;
-        if (range[c][0] == range[c][1]) bound->base[c] = range[c][0];
-        if (!bound->alone) bound->base[c] = 0.0;
+        if (bound->alone) bound->base[c] = range[c][0]; /* exact for constants */
     }
 }
 
@@ -170,8 +163,7 @@ static kdinr_status try_finer(kd_way *way, const kd_residual_source *source, con
 {
     kd_stream stream;
 
-    KD_TRY(kd_residual_pack(source, samples, finer, before, &way->steps[2], &stream.bytes,
-                            &stream.size, error));
+    KD_TRY(kd_residual_pack(source, samples, finer, before, &way->steps[2], &stream, error));
     if (best->bytes != NULL && best->size <= stream.size) {
         free(stream.bytes);
         return KDINR_OK;
@@ -471,8 +463,8 @@ kdinr_status kd_keep_estimate(const kdinr_options *options, const kdinr_array *a
     double range[KD_KDM_MAX_COMPONENTS][2] = {{0.0}};
     kd_bound bound = {.alone = true, .group = 1};
     kd_residual residual = {0};
-    uint8_t *classes = NULL, *packed = NULL;
-    size_t size = 0;
+    uint8_t *classes = NULL;
+    kd_stream packed = {NULL, 0};
     kdinr_status status = KDINR_OK;
 
     KD_TRY_DONE(kd_residual_create(samples, array->n_components, &residual, error));
@@ -485,13 +477,13 @@ kdinr_status kd_keep_estimate(const kdinr_options *options, const kdinr_array *a
     kd_keep_bound(options, array->n_components, (const double(*)[2])range, bound.most);
     choose_units(array->type, array->n_components, (const double(*)[2])range, 0.0, &bound);
     const kd_residual_source source = {.array = array, .classes = classes, .bound = &bound};
-    KD_TRY_DONE(kd_residual_pack(&source, samples, 0, NULL, &residual, &packed, &size, error));
-    *bytes = (double)size;
+    KD_TRY_DONE(kd_residual_pack(&source, samples, 0, NULL, &residual, &packed, error));
+    *bytes = (double)packed.size;
 
 done:
     kd_residual_free(&residual);
     free(classes);
-    free(packed);
+    free(packed.bytes);
     return status;
 }
 

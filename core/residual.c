@@ -331,8 +331,8 @@ static size_t smallest_size(const kd_residual *residual)
 }
 
 kdinr_status kd_residual_pack(const kd_residual_source *source, const int samples[3], int finer,
-                              const kd_residual *before, kd_residual *residual, uint8_t **packed,
-                              size_t *packed_size, kdinr_error *error)
+                              const kd_residual *before, kd_residual *residual, kd_stream *stream,
+                              kdinr_error *error)
 {
     kd_coder coder = kd_coder_pack(LIMIT);
     walk w = {.coder = &coder,
@@ -345,7 +345,7 @@ kdinr_status kd_residual_pack(const kd_residual_source *source, const int sample
               .error = error};
     float *wanted = malloc(residual->n * sizeof *wanted);
 
-    *packed = NULL;
+    *stream = (kd_stream){NULL, 0};
     residual->n_exact = 0;
     if (w.model == NULL || wanted == NULL) {
         w.status = kd_fail_memory(error, residual->n * sizeof *wanted, "residual of a step");
@@ -365,7 +365,8 @@ kdinr_status kd_residual_pack(const kd_residual_source *source, const int sample
         kd_put_u8(&coder.out, 0);
     }
     if (w.status == KDINR_OK) {
-        w.status = kd_coder_give(&coder, packed, packed_size, "residual of a step", error);
+        w.status =
+            kd_coder_give(&coder, &stream->bytes, &stream->size, "residual of a step", error);
     } else {
         free(coder.out.bytes);
     }
@@ -397,8 +398,9 @@ kdinr_status kd_residual_unpack(const kd_stream *stream, kdinr_type type, const 
                        smallest_size(residual));
     }
     residual->n_exact = 0;
-    if (w.model == NULL)
+    if (w.model == NULL) {
         return kd_fail_memory(error, sizeof(kd_residual_model), "residual of a step");
+    }
     kd_residual_model_reset(w.model);
     w.finer = (int)kd_residual_raw(&coder, 0, 2);
     for (int c = 0; c < residual->n_components && w.status == KDINR_OK; c++) {

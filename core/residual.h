@@ -57,11 +57,11 @@ double kd_residual_value(kdinr_type type, double answer, int32_t level, double u
  *  before    the step before, NULL if this one does without
  *  finer     0..3: how much finer coarse lattices are quantised
  *  residual  out, created: what a decoder will find
- *  packed    out, owned by the caller, NULL on failure
+ *  stream    out, its bytes owned by the caller, NULL on failure
  *  errors    MEMORY */
 kdinr_status kd_residual_pack(const kd_residual_source *source, const int samples[3], int finer,
-                              const kd_residual *before, kd_residual *residual, uint8_t **packed,
-                              size_t *packed_size, kdinr_error *error);
+                              const kd_residual *before, kd_residual *residual, kd_stream *stream,
+                              kdinr_error *error);
 
 /** Decode one step. On failure the content of *residual is unspecified.
  *  errors  FORMAT, MEMORY */

@@ -28,7 +28,8 @@ kd_surroundings kd_residual_around(kd_residual_model *model, const kd_pass *pass
                                    const uint8_t *activity, const uint8_t *before, const int at[3],
                                    size_t i)
 {
-    int same[3] = {0}, between = 0, n_odd = 0;
+    const int n_odd = (int)((pass->odd & 1) + (pass->odd >> 1 & 1) + (pass->odd >> 2 & 1));
+    int same[3] = {0}, between = 0;
     kd_surroundings found;
 
     for (int axis = 0; axis < 3; axis++) {
@@ -36,13 +37,12 @@ kd_surroundings kd_residual_around(kd_residual_model *model, const kd_pass *pass
 
         if (at[axis] >= 2 * pass->h) same[axis] = activity[i - 2 * stride];
         if ((pass->odd >> axis & 1) == 0) continue;
-        n_odd++;
         between += activity[i - stride];
         if (at[axis] + pass->h < pass->dims[axis]) between += activity[i + stride];
     }
     const int sum = same[0] + same[1] + same[2];
     const int then = before != NULL ? 2 * before[i] : between;
-    found.sum = class_of(2 * sum + 3 * between / n_odd);
+    found.sum = class_of(2 * sum + 3 * between / (n_odd > 0 ? n_odd : 1));
     found.around = class_of(sum + 2 * then);
     group = 3 * group + n_odd - 1;
     found.zero = &model->zero[group][found.sum];

@@ -246,7 +246,7 @@ static inline void sample_bounded(kd_model *model)
         }
         check_ok(kd_residual_create(model->dims, 1, &steps[k], &error), error);
         check_ok(kd_residual_pack(&source, model->dims, k, k == 1 ? &steps[0] : NULL, &steps[k],
-                                  &array->residuals[k].bytes, &array->residuals[k].size, &error),
+                                  &array->residuals[k], &error),
                  error);
     }
     for (int k = 0; k < 3; k++) {

@@ -260,8 +260,7 @@ static void bound_holds_for_all_answers_within_the_room(void **state)
         const kdinr_array array = {.type = KDINR_FLOAT32, .n_components = 1, .values = values};
         const kd_residual_source source = {&array, NULL, answers, 0.3 * bound.most[0], &bound};
         kd_residual residual;
-        uint8_t *packed;
-        size_t size;
+        kd_stream stream;
 
         bound.unit[0] = 2.0 * 0.69 * bound.most[0] / KD_RESIDUAL_QUANTUM;
         for (int i = 0; i < N; i++) {
@@ -269,9 +268,8 @@ static void bound_holds_for_all_answers_within_the_room(void **state)
             answers[i] = values[i] + (float)(0.5 * unit(&d) - 0.2);
         }
         check_ok(kd_residual_create(samples, 1, &residual, &error), error);
-        check_ok(
-            kd_residual_pack(&source, samples, round % 4, NULL, &residual, &packed, &size, &error),
-            error);
+        check_ok(kd_residual_pack(&source, samples, round % 4, NULL, &residual, &stream, &error),
+                 error);
         for (int i = 0; i < N; i++) {
             const double other = (double)answers[i] + source.room * (2.0 * unit(&d) - 1.0);
             const double value =
@@ -280,7 +278,7 @@ static void bound_holds_for_all_answers_within_the_room(void **state)
             assert_true(fabs(value - (double)values[i]) <= bound.most[0]);
         }
         assert_int_equal(residual.n_exact, 0);
-        free(packed);
+        free(stream.bytes);
         kd_residual_free(&residual);
     }
 }
@@ -314,7 +312,7 @@ static void unpacking_gives_what_was_packed(void **state)
         check_ok(kd_residual_create(samples, 2, &packed[t], &error), error);
         check_ok(kd_residual_create(samples, 2, &unpacked[t], &error), error);
         check_ok(kd_residual_pack(&source, samples, t, t > 0 ? &packed[0] : NULL, &packed[t],
-                                  &stream.bytes, &stream.size, &error),
+                                  &stream, &error),
                  error);
         check_ok(kd_residual_unpack(&stream, KDINR_FLOAT64, samples, classes,
                                     t > 0 ? &unpacked[0] : NULL, &unpacked[t], &error),
