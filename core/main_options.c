@@ -47,6 +47,8 @@ static const flag flags[] = {
     {KD_COMPRESS, "--ratio", "R", NUMBER, 1, AT(ratio), "data bytes / file bytes (500)"},
     {KD_COMPRESS, "--max-error", "E|Er|P%", TEXT, 1, AT(max_error),
      "no sample off by more: E, E times the range, or P % of it"},
+    {KD_COMPRESS, "--residuals-alone", NULL, SWITCH, 1, OPTION(residuals_alone),
+     "with --max-error: train no networks"},
     {KD_COMPRESS, "--psnr", "DB", NUMBER, 1, AT(psnr), "the smallest file that has it"},
     {KD_COMPRESS, "--width", "M", WHOLE, 1, OPTION(width),
      "neurons of the first layer (from ratio)"},
