@@ -319,7 +319,8 @@ static kdinr_status strip_networks(const kd_model *model, kd_model_array *array,
     if (array->networks == NULL || array->window_starts == NULL) {
         free(array->networks);
         free(array->window_starts);
-        return kd_fail_memory(error, sizeof *array->networks, "networks");
+        (void)kd_fail_memory(error, sizeof *array->networks, "networks");
+        return KDINR_ERROR_MEMORY;
     }
     for (int c = 0; c < array->n_components; c++) {
         const double middle = 0.5 * array->range[c][0] + 0.5 * array->range[c][1];
