@@ -185,7 +185,8 @@ static kdinr_status list_axes(const kd_bounded *bounded, const kd_bounded_part *
         all->stored[axis] = malloc((size_t)n * sizeof *all->stored[axis]);
         if (all->places[axis] == NULL || all->stored[axis] == NULL) {
             free_axes(all);
-            return kd_fail_memory(error, (size_t)n * sizeof(place), "axis of the extent");
+            (void)kd_fail_memory(error, (size_t)n * sizeof(place), "axis of the extent");
+            return KDINR_ERROR_MEMORY;
         }
         for (int i = 0; i < n; i++) {
             const double position = kd_bricks_position(
