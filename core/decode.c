@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bounded.h"
 #include "bricks.h"
 #include "entropy.h"
 #include "field.h"
@@ -28,6 +29,7 @@ struct kdinr_decoder {
     kdinr_info info;
     kdinr_array_info *array_infos; /* [n_arrays] */
     kd_field **fields;             /* [n_arrays], made when first asked */
+    kd_bounded **bounded;          /* [n_arrays], likewise */
     uint8_t *classes;              /* unpacked mask `classes_mask` of array `classes_array` */
     int classes_array, classes_mask;
 };
@@ -66,7 +68,8 @@ static kdinr_status fill_info(kdinr_decoder *decoder, kdinr_error *error)
 
     decoder->array_infos = calloc(n, sizeof *decoder->array_infos);
     decoder->fields = calloc(n, sizeof(kd_field *));
-    if (decoder->array_infos == NULL || decoder->fields == NULL) {
+    decoder->bounded = calloc(n, sizeof(kd_bounded *));
+    if (decoder->array_infos == NULL || decoder->fields == NULL || decoder->bounded == NULL) {
         return kd_fail_memory(error, n * sizeof *decoder->array_infos, "array descriptions");
     }
     for (size_t a = 0; a < n; a++) {
@@ -128,7 +131,11 @@ void kdinr_decoder_close(kdinr_decoder *decoder)
     for (int a = 0; decoder->fields != NULL && a < decoder->model.n_arrays; a++) {
         kd_field_free(decoder->fields[a]);
     }
+    for (int a = 0; decoder->bounded != NULL && a < decoder->model.n_arrays; a++) {
+        kd_bounded_free(decoder->bounded[a]);
+    }
     free(decoder->fields);
+    free(decoder->bounded);
     free(decoder->array_infos);
     free(decoder->classes);
     kd_kdm_free(&decoder->model);
@@ -158,6 +165,11 @@ kdinr_status kdinr_decoder_load(kdinr_decoder *decoder, kdinr_error *error)
         const size_t n = (size_t)array->n_windows * (size_t)array->bricks[0] *
                          (size_t)array->bricks[1] * (size_t)array->bricks[2];
 
+        info->has_bound = array->has_bound;
+        info->bound_alone = array->has_bound && array->bound.alone;
+        for (int c = 0; array->has_bound && c < array->n_components; c++) {
+            info->bound[c] = array->bound.most[c];
+        }
         for (size_t i = 0; i < n; i++) {
             kd_net net;
 
@@ -168,44 +180,6 @@ kdinr_status kdinr_decoder_load(kdinr_decoder *decoder, kdinr_error *error)
         }
     }
     return KDINR_OK;
-}
-
-/* ---- requests ---- */
-
-void kdinr_request_samples(const kdinr_info *info, const kdinr_request *request, int samples[3])
-{
-    kd_kdm_samples(request->dims, info->arrays[request->array].association, samples);
-}
-
-kdinr_request kdinr_request_default(const kdinr_info *info, int array)
-{
-    kdinr_request request = {.array = array, .type = KDINR_FLOAT32};
-    int samples[3];
-
-    memcpy(request.dims, info->dims, sizeof request.dims);
-    request.time = info->times[0];
-    kdinr_request_samples(info, &request, samples);
-    for (int axis = 0; axis < 3; axis++) {
-        request.extent[2 * axis + 1] = samples[axis] - 1;
-    }
-    return request;
-}
-
-void kdinr_request_axis(const kdinr_info *info, const kdinr_request *request, int axis,
-                        double *points)
-{
-    const int n = request->dims[axis], last = info->dims[axis] - 1;
-
-    for (int i = 0; i < n; i++) {
-        const double p = n == info->dims[axis]
-                             ? i /* exactly where the stored points are */
-                             : kd_bricks_position(KDINR_POINTS, info->dims[axis], n, i);
-        const int before = p < last ? (int)p : last;
-        const double low = info->axes[axis][before];
-
-        points[i] = low;
-        if (before < last) points[i] += (p - before) * (info->axes[axis][before + 1] - low);
-    }
 }
 
 static kdinr_status check_extent(const kdinr_decoder *decoder, const kdinr_request *request,
@@ -311,17 +285,17 @@ static kdinr_status load_classes(kdinr_decoder *decoder, int a, double s, bool *
     return KDINR_OK;
 }
 
-static float missing_value(const kd_model_array *array, kd_missing class)
+static double missing_value(const kd_model_array *array, kd_missing class)
 {
     switch (class) {
     case KD_MISSING_FILL:
-        return (float)array->fill_value;
+        return array->fill_value;
     case KD_MISSING_PLUS_INF:
-        return INFINITY;
+        return (double)INFINITY;
     case KD_MISSING_MINUS_INF:
-        return -INFINITY;
+        return -(double)INFINITY;
     default:
-        return NAN;
+        return (double)NAN;
     }
 }
 
@@ -344,11 +318,12 @@ static void nearest_stored(const kd_model *model, const kd_model_array *array, i
 
 /* Walk over an extent whose map is loaded: put what missing samples stand for into `values`, or
  * mark them in `missing` (1, else 0); the other one is NULL. */
-static kdinr_status restore_missing(kdinr_decoder *decoder, int a, const int samples[3],
-                                    const int extent[6], float *values, uint8_t *missing,
-                                    kdinr_error *error)
+static kdinr_status restore_missing(kdinr_decoder *decoder, int a, const kd_bounded_part *part,
+                                    void *values, uint8_t *missing, kdinr_error *error)
 {
     const kd_model_array *array = &decoder->model.arrays[a];
+    const int *extent = part->extent;
+    size_t at = 0;
     int *nearest[3] = {NULL, NULL, NULL}, n[3], stored[3];
     kdinr_status status = KDINR_OK;
 
@@ -360,7 +335,7 @@ static kdinr_status restore_missing(kdinr_decoder *decoder, int a, const int sam
             status = kd_fail_memory(error, (size_t)n[axis] * sizeof(int), "axis of the extent");
             goto done;
         }
-        nearest_stored(&decoder->model, array, axis, samples[axis], extent[2 * axis],
+        nearest_stored(&decoder->model, array, axis, part->samples[axis], extent[2 * axis],
                        extent[2 * axis + 1], nearest[axis]);
     }
     for (int z = 0; z < n[2]; z++) {
@@ -368,12 +343,15 @@ static kdinr_status restore_missing(kdinr_decoder *decoder, int a, const int sam
             const size_t row = ((size_t)nearest[2][z] * (size_t)stored[1] + (size_t)nearest[1][y]) *
                                (size_t)stored[0];
 
-            for (int x = 0; x < n[0]; x++) {
+            for (int x = 0; x < n[0]; x++, at += (size_t)array->n_components) {
                 const kd_missing class = decoder->classes[row + (size_t)nearest[0][x]];
+                const int n_values =
+                    values != NULL && class != KD_MISSING_NONE ? array->n_components : 0;
 
                 if (missing != NULL) *missing++ = class != KD_MISSING_NONE;
-                for (int c = 0; values != NULL && c < array->n_components; c++, values++) {
-                    if (class != KD_MISSING_NONE) *values = missing_value(array, class);
+                for (int c = 0; c < n_values; c++) {
+                    kd_volume_store(values, part->type, at + (size_t)c,
+                                    missing_value(array, class));
                 }
             }
         }
@@ -389,23 +367,57 @@ done:
 /* ---- read ---- */
 
 /* One part of the request as float32. */
-static kdinr_status read_float(kdinr_decoder *decoder, int a, const int samples[3],
-                               const int extent[6], double s, float *values, kdinr_error *error)
+static kdinr_status read_float(kdinr_decoder *decoder, int a, const kd_bounded_part *part,
+                               float *values, kdinr_error *error)
 {
     bool any;
 
-    KD_TRY(kd_field_read(decoder->fields[a], samples, extent, s, values, &decoder->run, error));
-    KD_TRY(load_classes(decoder, a, s, &any, error));
-    return any ? restore_missing(decoder, a, samples, extent, values, NULL, error) : KDINR_OK;
+    KD_TRY(kd_field_read(decoder->fields[a], part->samples, part->extent, part->s, values,
+                         &decoder->run, error));
+    KD_TRY(load_classes(decoder, a, part->s, &any, error));
+    return any ? restore_missing(decoder, a, part, values, NULL, error) : KDINR_OK;
 }
 
-/* Another type: through a float32 buffer, some rows at a time. */
-static kdinr_status read_converted(kdinr_decoder *decoder, const kdinr_request *request,
-                                   const int samples[3], double s, char *values, kdinr_error *error)
+/* One part of an array with a bound.
+ *  answers  room for what the networks say */
+static kdinr_status read_bounded(kdinr_decoder *decoder, int a, const kd_bounded_part *part,
+                                 float *answers, void *values, kdinr_error *error)
 {
-    const size_t nc = (size_t)decoder->info.arrays[request->array].n_components;
-    const size_t type_size = kdinr_type_size(request->type);
-    const int *e = request->extent;
+    bool any;
+
+    if (!decoder->model.arrays[a].bound.alone) {
+        KD_TRY(kd_field_read(decoder->fields[a], part->samples, part->extent, part->s, answers,
+                             &decoder->run, error));
+    }
+    KD_TRY(kd_bounded_read(decoder->bounded[a], part, answers, values, error));
+    KD_TRY(load_classes(decoder, a, part->s, &any, error));
+    return any ? restore_missing(decoder, a, part, values, NULL, error) : KDINR_OK;
+}
+
+/* One part, through a buffer of float32. */
+static kdinr_status read_part(kdinr_decoder *decoder, int a, const kd_bounded_part *part, size_t n,
+                              float *buffer, void *values, kdinr_error *error)
+{
+    kd_bounded_part single = *part;
+
+    if (decoder->bounded[a] != NULL) {
+        return read_bounded(decoder, a, part, buffer, values, error);
+    }
+    single.type = KDINR_FLOAT32;
+    KD_TRY(read_float(decoder, a, &single, buffer, error));
+    for (size_t i = 0; i < n; i++) {
+        kd_volume_store(values, part->type, i, (double)buffer[i]);
+    }
+    return KDINR_OK;
+}
+
+/* Another type, or residuals to add: some rows at a time. */
+static kdinr_status read_rows(kdinr_decoder *decoder, int a, const kd_bounded_part *all,
+                              char *values, kdinr_error *error)
+{
+    const size_t nc = (size_t)decoder->info.arrays[a].n_components;
+    const size_t type_size = kdinr_type_size(all->type);
+    const int *e = all->extent;
     const int nx = e[1] - e[0] + 1;
     const int n_y = nx < SLAB_SAMPLES ? SLAB_SAMPLES / nx : 1;
     const size_t most = (size_t)nx * (size_t)(n_y < e[3] - e[2] + 1 ? n_y : e[3] - e[2] + 1) * nc;
@@ -416,13 +428,13 @@ static kdinr_status read_converted(kdinr_decoder *decoder, const kdinr_request *
     for (int z = e[4]; z <= e[5]; z++) {
         for (int y = e[2]; y <= e[3]; y += n_y) {
             const int last = y + n_y - 1 < e[3] ? y + n_y - 1 : e[3];
-            const int part[6] = {e[0], e[1], y, last, z, z};
             const size_t n = (size_t)nx * (size_t)(last - y + 1) * nc;
+            kd_bounded_part part = *all;
 
-            KD_TRY_DONE(read_float(decoder, request->array, samples, part, s, buffer, error));
-            for (size_t i = 0; i < n; i++) {
-                kd_volume_store(values, request->type, i, (double)buffer[i]);
-            }
+            part.extent[2] = y;
+            part.extent[3] = last;
+            part.extent[4] = part.extent[5] = z;
+            KD_TRY_DONE(read_part(decoder, a, &part, n, buffer, values, error));
             values += n * type_size;
         }
     }
@@ -432,47 +444,56 @@ done:
     return status;
 }
 
-kdinr_status kdinr_decoder_read(kdinr_decoder *decoder, const kdinr_request *request, void *values,
-                                kdinr_error *error)
+/* What reading an array needs, made at its first reading. */
+static kdinr_status open_array(kdinr_decoder *decoder, int a, kdinr_error *error)
 {
-    const int a = request->array;
-    int samples[3];
-
-    KD_TRY(kdinr_decoder_check(decoder, request, NULL, error));
-    kdinr_request_samples(&decoder->info, request, samples);
     KD_TRY(kdinr_decoder_load(decoder, error));
     if (decoder->fields[a] == NULL) {
         KD_TRY(kd_field_create(&decoder->model, a, decoder->run.backend, decoder->options.n_threads,
                                &decoder->fields[a], error));
     }
+    if (decoder->bounded[a] != NULL || !decoder->model.arrays[a].has_bound) return KDINR_OK;
+    return kd_bounded_create(&decoder->model, a, (uint64_t)memory_limit(decoder),
+                             &decoder->bounded[a], error);
+}
+
+kdinr_status kdinr_decoder_read(kdinr_decoder *decoder, const kdinr_request *request, void *values,
+                                kdinr_error *error)
+{
+    const int a = request->array;
+    kd_bounded_part part = {.type = request->type};
+
+    KD_TRY(kdinr_decoder_check(decoder, request, NULL, error));
+    kdinr_request_samples(&decoder->info, request, part.samples);
+    KD_TRY(open_array(decoder, a, error));
     decoder->run.work_done = decoder->run.reported = 0.0;
     decoder->run.work_total = 1.0;
     for (int axis = 0; axis < 3; axis++) {
         decoder->run.work_total *=
             (double)request->extent[2 * axis + 1] - request->extent[2 * axis] + 1.0;
     }
-    const double s = kd_bricks_step(decoder->model.times, decoder->model.n_steps, request->time);
-    if (request->type == KDINR_FLOAT32) {
-        return read_float(decoder, a, samples, request->extent, s, values, error);
+    memcpy(part.extent, request->extent, sizeof part.extent);
+    part.s = kd_bricks_step(decoder->model.times, decoder->model.n_steps, request->time);
+    if (request->type == KDINR_FLOAT32 && decoder->bounded[a] == NULL) {
+        return read_float(decoder, a, &part, values, error);
     }
-    return read_converted(decoder, request, samples, s, values, error);
+    return read_rows(decoder, a, &part, values, error);
 }
 
 kdinr_status kdinr_decoder_missing(kdinr_decoder *decoder, const kdinr_request *request,
                                    uint8_t *missing, kdinr_error *error)
 {
     const int *e = request->extent;
-    int samples[3];
+    kd_bounded_part part = {.type = request->type};
     bool any;
 
     KD_TRY(kdinr_decoder_check(decoder, request, NULL, error));
-    kdinr_request_samples(&decoder->info, request, samples);
+    kdinr_request_samples(&decoder->info, request, part.samples);
     KD_TRY(kdinr_decoder_load(decoder, error));
-    const double s = kd_bricks_step(decoder->model.times, decoder->model.n_steps, request->time);
-    KD_TRY(load_classes(decoder, request->array, s, &any, error));
-    if (any) {
-        return restore_missing(decoder, request->array, samples, e, NULL, missing, error);
-    }
+    memcpy(part.extent, e, sizeof part.extent);
+    part.s = kd_bricks_step(decoder->model.times, decoder->model.n_steps, request->time);
+    KD_TRY(load_classes(decoder, request->array, part.s, &any, error));
+    if (any) return restore_missing(decoder, request->array, &part, NULL, missing, error);
     memset(missing, 0,
            (size_t)(e[1] - e[0] + 1) * (size_t)(e[3] - e[2] + 1) * (size_t)(e[5] - e[4] + 1));
     return KDINR_OK;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "judge.h"
+#include "keep.h"
 #include "options.h"
 #include "part.h"
 #include "settle.h"
@@ -27,8 +28,10 @@ struct kdinr_encoder {
     int times_capacity;
     kd_track *tracks;  /* [model.n_arrays] */
     kd_field **fields; /* [model.n_arrays] of the settled model */
+    kd_keep *keeps;    /* [model.n_arrays] with max_error, else NULL */
     stage stage;
     bool verifying;
+    bool chose_ratio; /* options.ratio was 0 */
 };
 
 kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_encoder **encoder,
@@ -62,7 +65,9 @@ void kdinr_encoder_close(kdinr_encoder *encoder)
     for (int a = 0; a < encoder->model.n_arrays; a++) {
         if (encoder->fields != NULL) kd_field_free(encoder->fields[a]);
         if (encoder->tracks != NULL) kd_track_free(&encoder->tracks[a]);
+        if (encoder->keeps != NULL) kd_keep_close(&encoder->keeps[a]);
     }
+    free(encoder->keeps);
     free(encoder->fields);
     free(encoder->tracks);
     kd_kdm_free(&encoder->model);
@@ -116,6 +121,43 @@ static double array_bytes(const kdinr_volume *volume, const kdinr_array *array)
            (double)kdinr_type_size(array->type);
 }
 
+/* With max_error alone: the ratio of the networks that should make the file smallest, or 0 for
+ * none, by what the first step takes without. */
+static kdinr_status choose_ratio(kdinr_encoder *encoder, const kdinr_volume *volume,
+                                 kdinr_error *error)
+{
+    double all = 0.0, alone = 0.0;
+
+    for (int a = 0; a < volume->n_arrays; a++) {
+        const kdinr_array *array = &volume->arrays[a];
+        double bytes;
+        int samples[3];
+
+        kd_kdm_samples(volume->dims, array->association, samples);
+        KD_TRY(kd_keep_estimate(&encoder->options, array, samples, &bytes, error));
+        all += array_bytes(volume, array);
+        alone += bytes;
+    }
+    encoder->options.ratio = encoder->options.residuals_alone ? 0.0 : kd_keep_ratio(all, alone);
+    encoder->chose_ratio = true;
+    return KDINR_OK;
+}
+
+/* Networks that were not asked for and do not fit are left out. */
+static kdinr_status start_track(kdinr_encoder *encoder, kd_track *track, int a,
+                                const kdinr_array *array, double step_bytes, kdinr_error *error)
+{
+    const kdinr_options *options = &encoder->options;
+    kdinr_status status =
+        kd_track_start(track, &encoder->model, a, options, array, step_bytes, error);
+
+    if (status == KDINR_ERROR_DATA && encoder->chose_ratio) {
+        kd_track_free(track);
+        status = kd_track_start(track, &encoder->model, a, options, array, 0.0, error);
+    }
+    return status;
+}
+
 /* First step: divide the bytes among the arrays, plan each. */
 static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
 {
@@ -123,6 +165,7 @@ static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kd
     double all = 0.0;
     size_t axes_size;
 
+    if (encoder->options.ratio == 0.0) KD_TRY(choose_ratio(encoder, volume, error));
     KD_TRY(describe(encoder, volume, error));
     KD_TRY(kd_size_axes(&encoder->model, &axes_size, error));
     for (int a = 0; a < volume->n_arrays; a++) {
@@ -131,13 +174,14 @@ static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kd
     const double fixed =
         (FILE_BYTES + (double)axes_size + ARRAY_BYTES * volume->n_arrays) / n_steps +
         STEP_BYTES * volume->n_arrays;
-    const double step_bytes = all / encoder->options.ratio - fixed;
+    const double step_bytes =
+        encoder->options.ratio > 0.0 ? all / encoder->options.ratio - fixed : 0.0;
     for (int a = 0; a < volume->n_arrays; a++) {
         const kdinr_array *array = &volume->arrays[a];
         kd_track *track = &encoder->tracks[a];
 
-        KD_TRY(kd_track_start(track, &encoder->model, a, &encoder->options, array,
-                              step_bytes * array_bytes(volume, array) / all, error));
+        KD_TRY(start_track(encoder, track, a, array, step_bytes * array_bytes(volume, array) / all,
+                           error));
         encoder->run.work_total += kd_track_work(track, kd_plan_steps(&encoder->options));
     }
     return KDINR_OK;
@@ -250,6 +294,19 @@ kdinr_status kdinr_encoder_push(kdinr_encoder *encoder, const kdinr_volume *volu
 
 /* ---- settle: the networks get their final bits ---- */
 
+static kdinr_status open_keeps(kdinr_encoder *encoder, kdinr_error *error)
+{
+    kd_model *model = &encoder->model;
+    const size_t n = (size_t)model->n_arrays;
+
+    encoder->keeps = calloc(n, sizeof *encoder->keeps);
+    if (encoder->keeps == NULL) return kd_fail_memory(error, n * sizeof *encoder->keeps, "bounds");
+    for (int a = 0; a < model->n_arrays; a++) {
+        KD_TRY(kd_keep_open(model, a, &encoder->options, &encoder->keeps[a], error));
+    }
+    return KDINR_OK;
+}
+
 static kdinr_status settle(kdinr_encoder *encoder, kdinr_error *error)
 {
     if (encoder->model.n_steps == 0) {
@@ -270,6 +327,7 @@ static kdinr_status settle(kdinr_encoder *encoder, kdinr_error *error)
     KD_TRY(kd_part_sync(encoder->run.part, error));
     const kd_settle final = {&encoder->options, &encoder->model, encoder->tracks};
     KD_TRY(kd_settle_networks(&final, error));
+    if (encoder->options.max_error > 0.0) KD_TRY(open_keeps(encoder, error));
     encoder->stage = STAGE_SETTLED;
     return KDINR_OK;
 }
@@ -299,6 +357,11 @@ static kdinr_status verify_array(kdinr_encoder *encoder, int a, const kdinr_arra
                                     encoder->options.n_threads, &encoder->fields[a], error));
     }
     (void)kd_volume_classify(array, track->n_samples, classes, range);
+    if (encoder->keeps != NULL) {
+        status = kd_keep_step(&encoder->keeps[a], array, classes, encoder->fields[a], &encoder->run,
+                              error);
+        goto done;
+    }
     KD_TRY_DONE(
         kd_measure_step(encoder->fields[a], array, classes, step, &quality, &encoder->run, error));
     track->quality[step] = quality;
@@ -317,6 +380,12 @@ static kdinr_status verify(kdinr_encoder *encoder, const kdinr_volume *volume, d
     const int step = find_step(&encoder->model, time);
     if (step < 0) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT, "no step at time %.17g was pushed", time);
+    }
+    if (encoder->keeps != NULL && step != encoder->keeps[0].n_done) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "with max_error, steps are verified once each and in their order; step %d "
+                       "came where step %d was expected",
+                       step, encoder->keeps[0].n_done);
     }
     if (!encoder->verifying) { /* a new count of progress */
         encoder->verifying = true;
@@ -370,18 +439,48 @@ static void record_quality(kdinr_encoder *encoder, int a)
     array->mse = n > 0.0 ? sum / n : 0.0;
 }
 
+/* Does the file, still under a temporary name, decode to what was checked? */
+static kdinr_status check_file(void *user, const char *path, kdinr_error *error)
+{
+    const kdinr_encoder *encoder = user;
+
+    for (int a = 0; encoder->keeps != NULL && a < encoder->model.n_arrays; a++) {
+        KD_TRY(kd_keep_check(&encoder->keeps[a], path, &encoder->options, error));
+    }
+    return KDINR_OK;
+}
+
+/* With max_error: networks and residuals, or residuals alone. */
+static kdinr_status choose_ways(kdinr_encoder *encoder, kdinr_error *error)
+{
+    if (encoder->keeps[0].n_done < encoder->model.n_steps) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "with max_error every step must be verified before the end: %d of %d were",
+                       encoder->keeps[0].n_done, encoder->model.n_steps);
+    }
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        kd_field_free(encoder->fields[a]); /* its networks may be dropped */
+        encoder->fields[a] = NULL;
+        KD_TRY(kd_keep_choose(&encoder->keeps[a], encoder->tracks[a].quality, error));
+    }
+    return KDINR_OK;
+}
+
 static kdinr_status finish(kdinr_encoder *encoder, const char *path, kdinr_error *error)
 {
     uint8_t *bytes;
     size_t size;
 
     if (encoder->stage == STAGE_PUSHING) KD_TRY(settle(encoder, error));
+    if (encoder->keeps != NULL) KD_TRY(choose_ways(encoder, error));
     for (int a = 0; a < encoder->model.n_arrays; a++) {
         record_quality(encoder, a);
-        if (!encoder->options.keep_bad) KD_TRY(kd_judge_array(&encoder->tracks[a], error));
+        if (!encoder->options.keep_bad && encoder->keeps == NULL) {
+            KD_TRY(kd_judge_array(&encoder->tracks[a], error));
+        }
     }
     KD_TRY(kd_kdm_pack(&encoder->model, &bytes, &size, error));
-    const kdinr_status status = kd_kdm_save(bytes, size, path, error);
+    const kdinr_status status = kd_kdm_save_checked(bytes, size, path, check_file, encoder, error);
     free(bytes);
     return status;
 }

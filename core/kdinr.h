@@ -140,9 +140,20 @@ typedef bool (*kdinr_progress)(void *user, double fraction, const char *stage);
  *  kdinr_options_paper(). A field that says "0: ..." is chosen by the encoder when left 0. */
 typedef struct kdinr_options {
     /* How small, and how the domain is split. */
-    double ratio;  /**< data bytes / file bytes asked for, 1..1e6; default 500 */
-    int width;     /**< m: neurons of the first layer, 2..256; 0: from ratio. Sec. III-B, Table I */
-    int depth;     /**< d: residual blocks, 1..32; 0: chosen. Table I */
+    double ratio; /**< data bytes / file bytes asked for, 1..1e6; default 500. With max_error: of
+                       the networks alone; 0: as it makes the file smallest, often none at all */
+    double max_error; /**< no stored sample of any step is off by more than this, whichever backend
+                        decodes it: what the networks miss is coded on top; 0: no bound. In the
+                        array's unit, or if max_error_relative of each component's range over the
+                        series. Holds for values decoded in the array's own type or a wider one.
+                        All steps must then be verified, in the order they were pushed */
+    bool max_error_relative;
+    bool residuals_alone; /**< with max_error: train no networks at all */
+    double psnr; /**< dB: the smallest file that has it, within 0.3 dB, over all steps of the worst
+                    array; 1..200, 0: not asked. Instead of ratio and max_error, which are then not
+                    looked at. Only kdinr_compress_series can: it takes several passes */
+    int width;   /**< m: neurons of the first layer, 2..256; 0: from ratio. Sec. III-B, Table I */
+    int depth;   /**< d: residual blocks, 1..32; 0: chosen. Table I */
     int bricks[3]; /**< bricks along x, y, z, 1..64 each; 0: chosen */
     int window;    /**< time steps per student, 1..1024; 0: chosen */
     int n_steps;   /**< steps that will be pushed, if known; 0: not known (assumes 16 when planning)
@@ -253,6 +264,26 @@ KDINR_API void kdinr_encoder_close(kdinr_encoder *encoder);
 KDINR_API kdinr_status kdinr_estimate(const kdinr_options *options, const kdinr_volume *volume,
                                       double *file_size, double *seconds, kdinr_error *error);
 
+/* ---- a whole series at once ---- */
+
+/** Steps that can be had as often as needed. */
+typedef struct kdinr_series {
+    int n_steps;
+    /** Fill *volume and *time (preset to k) of step k, 0..n_steps-1. What *volume points to must
+     * stay until the next call. A failure ends the work with its status. */
+    kdinr_status (*step)(void *user, int k, kdinr_volume *volume, double *time, kdinr_error *error);
+    void *user;
+} kdinr_series;
+
+/** Push, verify and finish in one call; with options->psnr, search for the file that has it. If it
+ *  cannot be had within 0.3 dB (steps of an integer type may be too coarse) the smallest file that
+ *  has more is written. What was reached is in the file: kdinr_array_info.psnr_overall.
+ *  errors  ARGUMENT, DATA, IO, TRAINING, MEMORY, CANCELLED. On failure nothing is left and an older
+ *          file is untouched */
+KDINR_API kdinr_status kdinr_compress_series(const kdinr_options *options,
+                                             const kdinr_series *series, const char *path,
+                                             kdinr_error *error);
+
 /* ---- decoder ---- */
 
 typedef struct kdinr_decoder kdinr_decoder;
@@ -277,6 +308,10 @@ typedef struct kdinr_array_info {
     const float *max_error; /**< [n_steps] in the array's unit */
     bool quality_exact;     /**< measured at every sample, not estimated */
     double psnr_overall;    /**< from the mean of the steps' squared errors */
+    bool has_bound;         /**< no stored sample is off by more than bound[component]; like what
+                                 follows false or 0 until kdinr_decoder_load */
+    double bound[9];
+    bool bound_alone; /**< residuals alone keep the bound, the networks are not asked */
 } kdinr_array_info;
 
 /** What a file says of itself. Owned by the decoder. */

@@ -56,6 +56,21 @@ typedef struct kd_mask {
     size_t size;
 } kd_mask;
 
+/** One step's packed residual: kd_residual_pack. */
+typedef struct kd_stream {
+    uint8_t *bytes; /* owned */
+    size_t size;
+} kd_stream;
+
+/** A bound on the error of an array, and how its residuals are stored. */
+typedef struct kd_bound {
+    double most[KD_KDM_MAX_COMPONENTS]; /* largest error of a stored sample, >= 0 */
+    double unit[KD_KDM_MAX_COMPONENTS]; /* what one level is worth, >= 0 */
+    double base[KD_KDM_MAX_COMPONENTS]; /* if `alone`: stands for the networks' answer */
+    bool alone;                         /* the networks are not asked */
+    int group; /* step k needs the residual of step k - 1 unless group divides k; 1..255 */
+} kd_bound;
+
 typedef struct kd_model_array {
     char *name; /* owned */
     kdinr_type type;
@@ -78,6 +93,9 @@ typedef struct kd_model_array {
     float *max_error;     /* [n_steps]; owned */
     double mse;           /* mean over steps and components of squared error / range^2 (float32) */
     bool quality_exact;
+    bool has_bound; /* set with the networks: by kd_kdm_load_networks */
+    kd_bound bound;
+    kd_stream *residuals; /* [n_steps] if has_bound, owned; NULL until loaded */
 } kd_model_array;
 
 /** Everything a .kdm says. */
@@ -137,6 +155,14 @@ kdinr_status kd_kdm_pack(const kd_model *model, uint8_t **bytes, size_t *size, k
  *  failure no file is left and an older file at `path` is untouched.
  *  errors  IO (the message has the path and the system's reason) */
 kdinr_status kd_kdm_save(const uint8_t *bytes, size_t size, const char *path, kdinr_error *error);
+
+/** Called with the complete file under its temporary name; a failure ends kd_kdm_save_checked. */
+typedef kdinr_status (*kd_kdm_check)(void *user, const char *path, kdinr_error *error);
+
+/** kd_kdm_save, but what `check` refuses is not kept.
+ *  errors  IO, and those of `check` */
+kdinr_status kd_kdm_save_checked(const uint8_t *bytes, size_t size, const char *path,
+                                 kd_kdm_check check, void *user, kdinr_error *error);
 
 /** Is there a .kdm of a readable major version at `path`? Silent, allocates nothing. */
 bool kd_kdm_can_read(const char *path);

@@ -118,6 +118,22 @@ void kd_source_close(const kd_source *from);
 kdinr_status kd_write_axes(kd_writer *writer, const kd_model *model, kdinr_error *error);
 kdinr_status kd_read_axes(const kd_source *from, kd_model *model, kdinr_error *error);
 
+/* Section RESI (kdm_residual.c). */
+
+/** Has any array a bound? Then the file has section RESI and needs a reader of version 1.1. */
+bool kd_has_bound(const kd_model *model);
+
+/** Append the section's content; nothing if no array has a bound.
+ *  errors  ARGUMENT (a bound breaks a rule, or a stream is too long), MEMORY */
+kdinr_status kd_write_residuals(kd_writer *writer, const kd_model *model, kdinr_error *error);
+
+/** Read the section into the arrays; an absent one says that no array has a bound.
+ *  errors  IO, FORMAT, MEMORY */
+kdinr_status kd_read_residuals(const kd_source *from, kd_model *model, kdinr_error *error);
+
+/** Free the residuals of an array. */
+void kd_free_residuals(kd_model_array *array);
+
 /* The rules (kdm_check.c). Each writes one message and returns `status` if a rule is broken: FORMAT
  * from the reader, ARGUMENT from the writer, so that no file is written that cannot be read. In the
  * order of the file; later ones rely on earlier ones. */
@@ -141,6 +157,9 @@ kdinr_status kd_check_step_masks(const kd_model *model, int a, kdinr_status stat
 /** Kind, width, depth and ranges of network `n` of array `a`; not its parameters. */
 kdinr_status kd_check_network(const kd_model *model, int a, size_t n, kdinr_status status,
                               kdinr_error *error);
+
+/** Bound, unit, base and group of array `a` (kdm_residual.c). */
+kdinr_status kd_check_bound(const kd_model *model, int a, kdinr_status status, kdinr_error *error);
 
 /** Parameters of network `n` of array `a`: codes in range, floats finite. */
 kdinr_status kd_check_params(const kd_model *model, int a, size_t n, kdinr_status status,

@@ -1,7 +1,7 @@
-/* The container, reader's side, second half: NETS, CODE and MASK. Before: kdm_read.c has filled the
- * model from META. After: decode.c evaluates the networks. Every byte may be hostile: a count is
- * compared with the bytes that are left before memory is asked for, a number is checked
- * (kdm_check.c) before it is used. */
+/* The container, reader's side, second half: NETS, CODE and MASK, and kdm_residual.c for RESI.
+ * Before: kdm_read.c has filled the model from META. After: decode.c evaluates the networks. Every
+ * byte may be hostile: a count is compared with the bytes that are left before memory is asked for,
+ * a number is checked (kdm_check.c) before it is used. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -282,6 +282,7 @@ static kdinr_status read_rest(const char *path, kd_model *model, kdinr_error *er
     KD_TRY_DONE(read_nets(&from, model, error));
     KD_TRY_DONE(read_code(&from, model, error));
     KD_TRY_DONE(read_mask(&from, model, error));
+    KD_TRY_DONE(kd_read_residuals(&from, model, error));
 
 done:
     kd_source_close(&from);
@@ -300,6 +301,8 @@ kdinr_status kd_kdm_load_networks(const char *path, kd_model *model, kdinr_error
         loaded.arrays[a].networks = NULL;
         loaded.arrays[a].masks = NULL;
         loaded.arrays[a].step_masks = NULL;
+        loaded.arrays[a].residuals = NULL;
+        loaded.arrays[a].has_bound = false;
     }
     status = read_rest(path, &loaded, error);
     for (size_t a = 0; a < n_arrays; a++) {

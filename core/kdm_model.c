@@ -202,6 +202,7 @@ void kd_free_loaded(kd_model_array *array)
     for (int i = 0; array->masks != NULL && i < array->n_masks; i++) {
         free(array->masks[i].bytes);
     }
+    kd_free_residuals(array);
     free(array->networks);
     free(array->masks);
     free(array->step_masks);

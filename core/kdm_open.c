@@ -84,7 +84,8 @@ static const kd_section *find_section(const kd_source *from, const char *id)
 static bool is_known(const char *id, unsigned minor)
 {
     return memcmp(id, "META", 4) == 0 || memcmp(id, "NETS", 4) == 0 || memcmp(id, "CODE", 4) == 0 ||
-           memcmp(id, "MASK", 4) == 0 || (minor >= 1 && memcmp(id, "AXES", 4) == 0);
+           memcmp(id, "MASK", 4) == 0 ||
+           (minor >= 1 && (memcmp(id, "RESI", 4) == 0 || memcmp(id, "AXES", 4) == 0));
 }
 
 /* The table's next entry, which starts at `start` of the file. */
@@ -188,6 +189,7 @@ static kdinr_status read_head(kd_source *from, kdinr_error *error)
     }
     kd_reader table = kd_reader_open(head, KD_HEADER_SIZE + table_size, "section table");
     (void)kd_get_bytes(&table, KD_HEADER_SIZE);
+    from->minor = minor;
     return read_table(&table, from, minor, n_sections, error);
 }
 

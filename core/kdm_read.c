@@ -215,6 +215,7 @@ kdinr_status kd_kdm_load_info(const char *path, kd_model *model, kdinr_error *er
     model->minor = (int)from.minor;
     model->file_size = from.size;
     model->checksum = from.checksum;
+    model->minor = (int)from.minor;
 
 done:
     free(bytes);

@@ -28,6 +28,12 @@ static int create_beside(const char *path, char *name, size_t name_size)
 
 kdinr_status kd_kdm_save(const uint8_t *bytes, size_t size, const char *path, kdinr_error *error)
 {
+    return kd_kdm_save_checked(bytes, size, path, NULL, NULL, error);
+}
+
+kdinr_status kd_kdm_save_checked(const uint8_t *bytes, size_t size, const char *path,
+                                 kd_kdm_check check, void *user, kdinr_error *error)
+{
     const size_t name_size = strlen(path) + 64;
     char *name = malloc(name_size);
     kdinr_status status = KDINR_OK;
@@ -42,6 +48,7 @@ kdinr_status kd_kdm_save(const uint8_t *bytes, size_t size, const char *path, kd
     status = kd_file_write(file, 0, bytes, size, path, error);
     if (status == KDINR_OK) status = kd_file_sync(file, path, error);
     if (close(file) != 0 && status == KDINR_OK) status = kd_file_fail(error, "write", path);
+    if (status == KDINR_OK && check != NULL) status = check(user, name, error);
     if (status == KDINR_OK && rename(name, path) != 0) {
         status = kd_file_fail(error, "replace", path);
     }

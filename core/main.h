@@ -29,6 +29,9 @@ typedef struct kd_settings {
     const char *times;            /* comma-separated list [NULL] */
     double time_step;             /* [1] */
     double fill;                  /* [NAN: none] */
+    double ratio;                 /* [NAN: not given] */
+    double psnr;                  /* [NAN: not given] */
+    const char *max_error;        /* as given [NULL] */
     double time;                  /* [NAN: not given] */
     int step;                     /* [-1: not given] */
     int extent[6];                /* [-1,...: not given] */

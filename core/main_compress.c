@@ -160,22 +160,59 @@ done:
     return status;
 }
 
+/* The files as a series that can be read again and again. */
+typedef struct file_series {
+    const kd_settings *settings;
+    const double *times;
+    size_t size;
+    kdinr_array array;
+    void *values;
+    progress_line *line;
+} file_series;
+
+static kdinr_status read_step(void *user, int k, kdinr_volume *volume, double *time,
+                              kdinr_error *error)
+{
+    file_series *files = user;
+
+    *volume = describe_volume(files->settings, &files->array);
+    files->array.values = files->values;
+    files->line->step = k + 1;
+    *time = files->times[k];
+    return kd_main_read_raw(files->settings->files[k], files->values, files->size, error);
+}
+
+static kdinr_status search_psnr(const kd_settings *settings, const kdinr_options *options,
+                                const double *times, size_t size, progress_line *line,
+                                kdinr_error *error)
+{
+    file_series files = {.settings = settings, .times = times, .size = size, .line = line};
+    const kdinr_series series = {settings->n_files, read_step, &files};
+
+    files.values = malloc(size);
+    if (files.values == NULL) return kd_fail_memory(error, size, "one time step");
+    const kdinr_status status = kdinr_compress_series(options, &series, settings->output, error);
+    free(files.values);
+    return status;
+}
+
 static kdinr_status compress(const kd_settings *settings, const double *times, size_t size,
                              progress_line *line, kdinr_error *error)
 {
     kdinr_options options = settings->options;
     const size_t length = strlen(settings->output) + sizeof ".part";
-    char *part = malloc(length);
     kdinr_encoder *encoder = NULL;
     kdinr_status status;
 
-    if (part == NULL) return kd_fail_memory(error, length, "name of the part");
-    snprintf(part, length, "%s.part", settings->output);
-    options.part = settings->no_part ? NULL : part;
     catch_interrupts();
     options.n_steps = settings->n_files;
     options.progress = show_progress;
     options.progress_user = line;
+    if (options.psnr != 0.0) return search_psnr(settings, &options, times, size, line, error);
+    char *part = malloc(length);
+    if (part == NULL) return kd_fail_memory(error, length, "name of the part");
+    snprintf(part, length, "%s.part", settings->output);
+    options.part = settings->no_part ? NULL : part;
     KD_TRY_DONE(kdinr_encoder_open(&options, &encoder, error));
     KD_TRY_DONE(run_pass(encoder, settings, false, times, size, line, error));
     if (!settings->no_verify) {

@@ -32,6 +32,13 @@ static void print_array(const kdinr_info *info, const kdinr_array_info *array)
            (unsigned long long)array->n_networks, (unsigned long long)array->n_parameters,
            array->bricks[0], array->bricks[1], array->bricks[2], array->n_windows,
            array->n_windows > 1 ? "s" : "", array->omega_first);
+    for (int c = 0; array->has_bound && c < array->n_components; c++) {
+        printf("%s%.9g", c == 0 ? "  bound     no stored sample is off by more than " : ", ",
+               array->bound[c]);
+    }
+    if (array->has_bound) {
+        printf(array->bound_alone ? " (residuals alone)\n" : " (residuals on the networks)\n");
+    }
     printf("  quality   PSNR %.2f dB overall%s\n", array->psnr_overall,
            array->quality_exact ? "" : " (estimated from samples)");
     printf("  step         time  PSNR dB  max error\n");
@@ -83,6 +90,11 @@ static void print_json_array(const kdinr_info *info, const kdinr_array_info *arr
            array->bricks[2], array->n_windows, (unsigned long long)array->n_networks,
            (unsigned long long)array->n_parameters);
     kd_main_json_number(array->omega_first);
+    if (array->has_bound) {
+        printf(", \"bound\": ");
+        kd_main_json_list(array->bound, array->n_components);
+        printf(", \"bound_alone\": %s", array->bound_alone ? "true" : "false");
+    }
     print_json_floats("psnr", array->psnr, info->n_steps);
     print_json_floats("max_error", array->max_error, info->n_steps);
     printf(", \"quality_exact\": %s, \"psnr_overall\": ", array->quality_exact ? "true" : "false");

@@ -44,7 +44,12 @@ static const flag flags[] = {
     {KD_COMPRESS, "--times", "t0,t1,...", TEXT, 1, AT(times), "time of each file (0,1,2,...)"},
     {KD_COMPRESS, "--time-step", "DT", NUMBER, 1, AT(time_step), "times are 0, DT, 2 DT, ... (1)"},
 
-    {KD_COMPRESS, "--ratio", "R", NUMBER, 1, OPTION(ratio), "data bytes / file bytes (500)"},
+    {KD_COMPRESS, "--ratio", "R", NUMBER, 1, AT(ratio), "data bytes / file bytes (500)"},
+    {KD_COMPRESS, "--max-error", "E|Er|P%", TEXT, 1, AT(max_error),
+     "no sample off by more: E, E times the range, or P % of it"},
+    {KD_COMPRESS, "--residuals-alone", NULL, SWITCH, 1, OPTION(residuals_alone),
+     "with --max-error: train no networks"},
+    {KD_COMPRESS, "--psnr", "DB", NUMBER, 1, AT(psnr), "the smallest file that has it"},
     {KD_COMPRESS, "--width", "M", WHOLE, 1, OPTION(width),
      "neurons of the first layer (from ratio)"},
     {KD_COMPRESS, "--depth", "D", WHOLE, 1, OPTION(depth), "residual blocks"},
@@ -330,6 +335,30 @@ static kdinr_options preset_options(const char **arguments, int n)
     return kdinr_options_default();
 }
 
+/* --max-error: a number, with r times the range, with % hundredths of it. Without --ratio the
+ * networks are as large as pays. */
+static int read_max_error(kd_command command, kd_settings *settings)
+{
+    kdinr_options *options = &settings->options;
+    char *end;
+
+    if (settings->max_error == NULL) return KD_EXIT_OK;
+    options->max_error = strtod(settings->max_error, &end);
+    options->max_error_relative = *end == 'r' || *end == '%';
+    if (*end == '%') options->max_error /= 100.0;
+    if (options->max_error_relative) end++;
+    if (end == settings->max_error || *end != '\0' || !(options->max_error > 0.0) ||
+        !isfinite(options->max_error)) {
+        return complain(command, "--max-error needs E, Er or P%%, more than 0, found '%s'",
+                        settings->max_error);
+    }
+    if (settings->no_verify) {
+        return complain(command, "--max-error needs the second pass that --no-verify leaves out");
+    }
+    if (isnan(settings->ratio)) options->ratio = 0.0;
+    return KD_EXIT_OK;
+}
+
 int kd_options_parse(kd_command command, const char **arguments, int n, kd_settings *settings)
 {
     *settings = (kd_settings){.options = preset_options(arguments, n),
@@ -338,6 +367,8 @@ int kd_options_parse(kd_command command, const char **arguments, int n, kd_setti
                               .spacing = {1.0, 1.0, 1.0},
                               .time_step = 1.0,
                               .fill = (double)NAN,
+                              .ratio = (double)NAN,
+                              .psnr = (double)NAN,
                               .time = (double)NAN,
                               .step = -1,
                               .extent = {-1, -1, -1, -1, -1, -1},
@@ -353,5 +384,14 @@ int kd_options_parse(kd_command command, const char **arguments, int n, kd_setti
             arguments[settings->n_files++] = arguments[i];
         }
     }
-    return KD_EXIT_OK;
+    if (!isnan(settings->ratio)) settings->options.ratio = settings->ratio;
+    if (!isnan(settings->psnr)) {
+        if (!isnan(settings->ratio) || settings->max_error != NULL || settings->no_verify ||
+            settings->options.resume) {
+            return complain(command, "--psnr cannot be combined with --ratio, --max-error, "
+                                     "--no-verify or --resume");
+        }
+        settings->options.psnr = settings->psnr;
+    }
+    return read_max_error(command, settings);
 }

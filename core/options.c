@@ -72,7 +72,8 @@ typedef struct number {
     }
 
 static const number numbers[] = {
-    REAL(ratio, false, 1, 1e6),
+    REAL(ratio, true, 1, 1e6),
+    REAL(max_error, true, 1e-300, 1e300),
     INTEGER(width, true, 2, 256),
     INTEGER(depth, true, 1, 32),
     INTEGER(bricks[0], true, 1, 64),
@@ -131,6 +132,16 @@ kdinr_status kd_options_check(const kdinr_options *options, kdinr_error *error)
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
                        "option block_size is %d, allowed are 2, 4, 8 and 16", options->block_size);
     }
+    if (options->psnr != 0.0) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "option psnr is %g: it takes several passes over the series, which only "
+                       "kdinr_compress_series can make",
+                       options->psnr);
+    }
+    if (options->ratio == 0.0 && options->max_error == 0.0) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "option ratio is 0, which needs max_error; otherwise allowed are 1 to 1e6");
+    }
     const int given =
         (options->bricks[0] > 0) + (options->bricks[1] > 0) + (options->bricks[2] > 0);
     if (given != 0 && given != 3) {
@@ -173,6 +184,9 @@ void kd_options_describe(const kdinr_options *options, char *text, size_t size)
         }
         used += snprintf(text + used, size - (size_t)used, " %s=%g", n->name, get(options, n));
     }
+    if (options->max_error_relative && used >= 0 && (size_t)used < size) {
+        used += snprintf(text + used, size - (size_t)used, " max_error_relative=1");
+    }
     const bool plain = !options->bottleneck, cold = options->warm_start != base.warm_start;
     if (used >= 0 && (size_t)used < size) {
         snprintf(text + used, size - (size_t)used, "%s%s%s", plain ? " bottleneck=0" : "",
@@ -187,7 +201,9 @@ int kd_options_list(const kdinr_options *options, kd_option list[KD_OPTIONS_MAX]
                                 {"seed", (double)(options->seed & UINT32_MAX)},
                                 {"bottleneck", options->bottleneck},
                                 {"warm_start", options->warm_start},
-                                {"direct", options->direct}};
+                                {"direct", options->direct},
+                                {"max_error_relative", options->max_error_relative},
+                                {"residuals_alone", options->residuals_alone}};
     int n = 0;
 
     _Static_assert(sizeof numbers / sizeof *numbers + sizeof others / sizeof *others <=

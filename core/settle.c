@@ -92,13 +92,16 @@ static kdinr_status quantise(const kd_settle *settle, const kd_quant_item *items
         }
         return KDINR_OK;
     }
-    if (options->width > 0) {
-        const double mse = fmax(QUANTISATION_SHARE * relative_error(settle), 1e-10);
+    if (options->width == 0) {
+        const kdinr_status status = kd_quant_fit(
+            settle->model, items, n_items, (uint64_t)(data_size / options->ratio), NULL, error);
 
-        return kd_quant_apply(items, n_items, kd_quant_lambda_for(items, n_items, mse), error);
+        /* with a bound on the error the size is only a wish */
+        if (status != KDINR_ERROR_DATA || options->max_error == 0.0) return status;
     }
-    return kd_quant_fit(settle->model, items, n_items, (uint64_t)(data_size / options->ratio), NULL,
-                        error);
+    const double mse = fmax(QUANTISATION_SHARE * relative_error(settle), 1e-10);
+
+    return kd_quant_apply(items, n_items, kd_quant_lambda_for(items, n_items, mse), error);
 }
 
 /* Quantisation's expected error, added to the estimates that were made before it. */

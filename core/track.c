@@ -78,6 +78,7 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
     track->n_samples =
         (size_t)track->samples[0] * (size_t)track->samples[1] * (size_t)track->samples[2];
     track->block_edge = options->block_size;
+    track->no_networks = options->max_error > 0.0 && step_bytes == 0.0;
     KD_TRY(inspect(track, array, &mask_bytes, &constant, error));
     const kd_plan_input input = {
         .samples = {track->samples[0], track->samples[1], track->samples[2]},
@@ -86,12 +87,13 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
         .data_bytes =
             (double)track->n_samples * array->n_components * (double)kdinr_type_size(array->type),
         .step_bytes = step_bytes - mask_bytes / kd_plan_steps(options),
-        .constant = constant};
+        .constant = constant || track->no_networks};
     KD_TRY(kd_plan_make(options, &input, &track->plan, error));
     track->n_bricks = track->plan.bricks[0] * track->plan.bricks[1] * track->plan.bricks[2];
     memcpy(kd_track_array(track)->bricks, track->plan.bricks, sizeof track->plan.bricks);
     kd_track_array(track)->block_layers = track->plan.teacher.block_layers;
     kd_track_array(track)->omega_hidden = track->plan.teacher.omega_hidden;
+    kd_track_array(track)->omega_first = 1.0f; /* until the pilot has chosen it */
     return allocate(track, error);
 }
 
@@ -99,6 +101,7 @@ double kd_track_work(const kd_track *track, int n_steps)
 {
     const int windows = (n_steps + track->plan.window - 1) / track->plan.window;
 
+    if (track->no_networks) return n_steps;
     return track->n_bricks *
            (track->plan.teacher_samples * n_steps + track->plan.student_samples * windows);
 }
@@ -282,6 +285,24 @@ static kdinr_status push_brick(kd_track *track, kd_run *run, kd_cut *cut, int b,
     return kd_run_advance(run, track->plan.teacher_samples, error);
 }
 
+/* All teachers of the step; before the first ones, the pilot. */
+static kdinr_status train_teachers(kd_track *track, kd_run *run, const kdinr_array *array,
+                                   const kd_map *map, kdinr_error *error)
+{
+    run->stage = "teachers";
+    if (track->model->n_steps == 1) KD_TRY(pilot(track, run, array, map, error));
+    for (int b = 0; b < track->n_bricks; b++) {
+        kd_cut cut;
+        kdinr_status status = kd_cut_make(array, track->samples, map == NULL ? NULL : map->classes,
+                                          &track->bricks[b], track->block_edge, &cut, error);
+
+        if (status == KDINR_OK) status = push_brick(track, run, &cut, b, error);
+        kd_cut_free(&cut);
+        KD_TRY(status);
+    }
+    return KDINR_OK;
+}
+
 kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *array,
                            kdinr_error *error)
 {
@@ -296,16 +317,10 @@ kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *arra
         array, track->samples, map == NULL ? NULL : map->classes,
         kd_rng_key(run->options->seed, kd_track_stream(track, 0, track->model->n_steps, 0)),
         &track->kept[track->n_open], error));
-    run->stage = "teachers";
-    if (track->model->n_steps == 1) KD_TRY(pilot(track, run, array, map, error));
-    for (int b = 0; b < track->n_bricks; b++) {
-        kd_cut cut;
-        kdinr_status status = kd_cut_make(array, track->samples, map == NULL ? NULL : map->classes,
-                                          &track->bricks[b], track->block_edge, &cut, error);
-
-        if (status == KDINR_OK) status = push_brick(track, run, &cut, b, error);
-        kd_cut_free(&cut);
-        KD_TRY(status);
+    if (track->no_networks) {
+        KD_TRY(kd_run_advance(run, 1.0, error));
+    } else {
+        KD_TRY(train_teachers(track, run, array, map, error));
     }
     track->n_open++;
     return track->n_open == track->plan.window ? kd_window_close(track, run, error) : KDINR_OK;

@@ -24,6 +24,7 @@ typedef struct kd_track {
     int n_bricks;
     kd_brick *bricks; /* [n_bricks], owned */
     kd_plan plan;
+    bool no_networks; /* a constant for all: residuals alone keep the bound */
 
     int window_first;     /* step; the open window holds window_first..model->n_steps-1 */
     int n_open;           /* steps in the open window */
@@ -42,7 +43,7 @@ typedef struct kd_track {
 } kd_track;
 
 /** Plan the array at its first step and prepare. The model's array must have its description.
- *  step_bytes  bytes the file may spend on this array for one step
+ *  step_bytes  bytes the file may spend on this array for one step; 0 with max_error: no networks
  *  *track must be freed with kd_track_free whatever the outcome.
  *  errors  as kd_plan_make, MEMORY */
 kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr_options *options,

@@ -72,6 +72,20 @@ static void free_maps(const kd_track *track, uint8_t **classes)
     }
 }
 
+/* No student: one value for everything, in the middle of what the series was so far. */
+static void fill_constant(kd_track *track)
+{
+    kd_model_array *array = kd_track_array(track);
+    kd_network *network = &array->networks[track->n_networks - 1];
+
+    network->kind = KD_NETWORK_CONSTANT;
+    for (int c = 0; c < array->n_components; c++) {
+        const double middle = 0.5 * array->range[c][0] + 0.5 * array->range[c][1];
+        network->range[c][0] = network->range[c][1] = (float)middle;
+    }
+    track->network_samples[track->n_networks - 1] = (double)track->n_samples * track->n_open;
+}
+
 /* Student of brick b, into the model. */
 static kdinr_status distil_brick(kd_track *track, kd_run *run, int b, int width, kdinr_error *error)
 {
@@ -177,7 +191,8 @@ kdinr_status kd_window_close(kd_track *track, kd_run *run, kdinr_error *error)
     brick_weights(track, weights);
     kd_plan_widths(run->options, &track->plan, track->n_open, track->n_bricks, weights, widths);
     KD_TRY_DONE(grow_windows(track, error));
-    for (int b = 0; b < track->n_bricks; b++) {
+    if (track->no_networks) fill_constant(track);
+    for (int b = 0; b < track->n_bricks && !track->no_networks; b++) {
         KD_TRY_DONE(distil_brick(track, run, b, widths[b], error));
     }
     KD_TRY_DONE(estimate_quality(track, run, error));

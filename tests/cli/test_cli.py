@@ -355,6 +355,50 @@ class Quality(Case):
         self.assertTrue(all((v == -9999) == (i % 7 == 0) for i, v in enumerate(decoded)))
 
 
+class Bounds(Case):
+    """--max-error and --psnr."""
+
+    def bounded(self, *flags):
+        self.ok("compress", "-o", "a.kdm", "--dims", "%d,%d,%d" % BLOB_DIMS, *flags, *FAST, "--quiet",
+                *self.blobs())
+        return self.info("a.kdm")["arrays"][0], self.evaluate("a.kdm", self.blobs())["overall"]
+
+    def test_absolute_bound_holds(self):
+        array, found = self.bounded("--max-error", "0.01")
+        self.assertEqual(array["bound"], [0.01])
+        self.assertLessEqual(found["max_error"], 0.01)
+        self.assertTrue(array["quality_exact"])
+        self.assertIn("no stored sample is off by more than 0.01", self.ok("info", "a.kdm"))
+
+    def test_relative_bounds_are_of_the_range(self):
+        for text in ("1e-3r", "0.1%"):
+            array, found = self.bounded("--max-error", text)
+            low, high = array["range"][0]
+            extent = high - low
+            self.assertAlmostEqual(array["bound"][0], 1e-3 * extent, delta=1e-6 * extent)
+            self.assertLessEqual(found["max_error"], array["bound"][0])
+
+    def test_networks_of_a_given_size_never_make_the_file_larger(self):
+        self.bounded("--max-error", "5%")
+        alone = self.info("a.kdm")["file_bytes"]
+        array, found = self.bounded("--max-error", "5%", "--ratio", "15")
+        self.assertLessEqual(self.info("a.kdm")["file_bytes"], alone + 64)
+        self.assertLessEqual(found["max_error"], array["bound"][0])
+
+    def test_psnr_is_reached(self):
+        _, found = self.bounded("--psnr", "50")
+        self.assertAlmostEqual(found["psnr"], 50, delta=0.35)
+        self.assertEqual(os.listdir(self.folder), ["a.kdm"])
+
+    def test_wrong_wishes_are_refused(self):
+        common = ["compress", "-o", "x.kdm", "--dims", "%d,%d,%d" % BLOB_DIMS, *self.blobs()]
+        for text in ("0", "-1", "1x", "r", "nan", "1%r"):
+            self.fails(2, "--max-error needs E, Er or P%", *common, "--max-error", text)
+        self.fails(2, "--no-verify", *common, "--max-error", "1", "--no-verify")
+        self.fails(2, "--psnr cannot be combined", *common, "--psnr", "40", "--ratio", "100")
+        self.fails(2, "--psnr cannot be combined", *common, "--psnr", "40", "--max-error", "1")
+
+
 class Failures(Case):
     """Exit code 1, one line that says what is wrong, nothing left behind."""
 

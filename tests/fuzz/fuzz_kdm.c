@@ -8,6 +8,7 @@
 #include "entropy.h"
 #include "kdm.h"
 #include "repair.h"
+#include "residual.h"
 
 static void use_masks(const kd_model *model, const kd_model_array *array)
 {
@@ -22,6 +23,27 @@ static void use_masks(const kd_model *model, const kd_model_array *array)
                                      NULL);
     }
     free(classes);
+}
+
+static void use_residuals(const kd_model *model, const kd_model_array *array)
+{
+    kd_residual steps[2] = {{0}};
+    int samples[3];
+
+    kd_kdm_samples(model->dims, array->association, samples);
+    if ((double)samples[0] * samples[1] * samples[2] > 1e5 || model->n_steps > 100) return;
+    kdinr_status status = kd_residual_create(samples, array->n_components, &steps[0], NULL);
+    if (status == KDINR_OK) {
+        status = kd_residual_create(samples, array->n_components, &steps[1], NULL);
+    }
+    for (int k = 0; k < model->n_steps && status == KDINR_OK; k++) {
+        const kd_residual *before = k % array->bound.group == 0 ? NULL : &steps[(k + 1) % 2];
+
+        status = kd_residual_unpack(&array->residuals[k], array->type, samples, NULL, before,
+                                    &steps[k % 2], NULL);
+    }
+    kd_residual_free(&steps[0]);
+    kd_residual_free(&steps[1]);
 }
 
 static void use_networks(const kd_model_array *array)
@@ -52,6 +74,7 @@ static void load(const char *path)
         for (int a = 0; a < model.n_arrays; a++) {
             use_networks(&model.arrays[a]);
             use_masks(&model, &model.arrays[a]);
+            if (model.arrays[a].has_bound) use_residuals(&model, &model.arrays[a]);
         }
     } else {
         expect(error.status == status && error.message[0] != '\0');

@@ -1,5 +1,5 @@
 """A second decoder of .kdm files, written from core/FORMAT.md alone; sections 1 to 5 are
-here, section 6 is in sample_values.py.
+here (5.1 in residuals.py), section 6 is in sample_values.py.
 
     read_kdm.py FILE.kdm -o OUT.raw [--array NAME] [--step K | --time T] [--dims X,Y,Z]
 
@@ -14,6 +14,7 @@ import sys
 
 import numpy as np
 
+from residuals import decode_step
 from sample_values import values_at
 
 MAGIC = b"\x89KDM\r\n\x1a\n"
@@ -116,8 +117,8 @@ def read_sections(data):
         content = data[at:at + length]
         require(name not in sections and len(content) == length, f"section {name}")
         require(xxh32(content) == checksum, f"section {name}: wrong checksum")
-        if name not in ("META", "NETS", "CODE", "MASK") and (name != "AXES" or minor < 1):
-            require(minor > 0 and name[0].islower(), f"unknown section {name} in 1.{minor}")
+        if name not in ("META", "NETS", "CODE", "MASK") + (("RESI", "AXES") if minor > 0 else ()):
+            require(minor > 1 and name[0].islower(), f"unknown section {name} in 1.{minor}")
         sections[name] = content
         at += length
     require(at == size, "bytes after the last section")
@@ -137,6 +138,19 @@ class Array:
 
     def map_at(self, i):
         return unpack_map(self.masks[i], self.stored)
+
+    def residual_at(self, k):
+        """The components of step k's residual; kept, for the steps after it."""
+        if k not in self.residuals:
+            before = self.residual_at(k - 1) if k % self.group > 0 else None
+            stream = RangeDecoder(self.streams[k], 255)
+            mask = self.step_masks[k]
+            classes = self.map_at(mask) if mask >= 0 else None
+            self.residuals[k] = decode_step(stream, contexts, self.stored, self.n_components, classes,
+                                            before, 8 * np.dtype(self.type).itemsize)
+            least = int(np.prod(self.stored)) * self.n_components // 16384
+            require(least <= len(self.streams[k]) <= max(stream.at, least), "RESI: size of a stream")
+        return self.residuals[k]
 
 
 def read_meta(data):
@@ -284,8 +298,17 @@ class RangeDecoder:
         return self.decide(self.range >> 1)
 
     def learned(self, context):
+        answer = self.decide(self.range * max(context[0] >> 16, 1) >> 16)
+        return self.learn(context, answer)
+
+    def paired(self, one, other):
+        q = max((one[0] >> 1) + (other[0] >> 1) >> 16, 1)
+        answer = self.decide(self.range * q >> 16)
+        self.learn(one, answer)
+        return self.learn(other, answer)
+
+    def learn(self, context, answer):
         p, n = context
-        answer = self.decide(self.range * max(p >> 16, 1) >> 16)
         rate = (1 << 17) // (2 * n + 3)
         context[0] = p + ((U32 - p) * rate >> 16) if answer else p - (p * rate >> 16)
         context[1] = min(n + 1, self.limit)
@@ -390,7 +413,7 @@ def unpack_map(data, stored):
     return np.array(classes, "u1")[1:, 1:-1, 1:-1]
 
 
-# ---- 5.1 AXES ----
+# ---- 5.2 AXES ----
 
 def read_axis(r, n):
     form = r.get("B")
@@ -413,6 +436,27 @@ def read_axes(data, model):
     r.finish()
 
 
+# ---- 5.1 RESI ----
+
+def read_residuals(data, model):
+    r = Reader(data, "RESI")
+    for a in model.arrays:
+        flags = r.get("B") if data else 0
+        require(flags in (0, 1, 3), "RESI flags")
+        a.has_bound, a.alone, a.residuals = flags > 0, flags == 3, {}
+        if flags == 0:
+            continue
+        a.group = r.get("B")
+        require(a.group > 0, "RESI group")
+        rows = [r.list("d", 3 if a.alone else 2) for _ in range(a.n_components)]
+        require(np.isfinite(rows).all() and all(min(row[:2]) >= 0 for row in rows), "RESI bound")
+        a.bound, a.unit = [row[0] for row in rows], [row[1] for row in rows]
+        a.base = [row[2] for row in rows] if a.alone else None
+        sizes = r.list("I", model.n_steps)
+        a.streams = [r.bytes(n) for n in sizes]
+    r.finish()
+
+
 def load(path):
     with open(path, "rb") as file:
         sections = read_sections(file.read())
@@ -420,6 +464,7 @@ def load(path):
     read_nets(sections["NETS"], model)
     read_code(sections.get("CODE", b""), model)
     read_mask(sections.get("MASK", b""), model)
+    read_residuals(sections.get("RESI", b""), model)
     if "AXES" in sections:
         read_axes(sections["AXES"], model)
     return model

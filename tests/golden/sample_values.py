@@ -1,6 +1,8 @@
 """What a sample is worth: section 6 of core/FORMAT.md, for a model that read_kdm.py has read."""
 import numpy as np
 
+from residuals import add_residuals
+
 
 # ---- 6 What a sample is worth ----
 
@@ -96,6 +98,8 @@ def values_at(model, a, time, dims=None):
             axes = [brick_axis(a.stored[i], a.bricks[i], brick[i], p[i]) for i in range(3)]
             network = a.networks[w * bx * by * bz + j]
             add_brick(out, [x[0] for x in axes], [x[1] for x in axes], t, network, weight)
+    if a.has_bound:
+        out = add_residuals(a, s, p, out)
     return restore_missing(a, s, p, out)
 
 

@@ -35,6 +35,9 @@ CASES = [
     (["--ratio", "40", "--bricks", "2,1,2", "--bottleneck", "no", "--times", "0,1,2.5,2.75,9"],
      (14, 13, 12), 3, True, "fill"),
     (["--ratio", "10", "--weights", "float16", "--window", "3"], (37, 26, 1), 2, False, None),
+    (["--max-error", "2%", "--ratio", "60"], (21, 18, 15), 1, False, "nan"),
+    (["--max-error", "1e-4r"], (13, 10, 1), 2, True, "fill"),
+    (["--max-error", "1e-12"], (6, 5, 4), 1, False, None),
     (["--ratio", "12", "--weights", "float32", "--omega-hidden", "20"], (12, 11, 10), 1, True, "nan"),
 ]
 

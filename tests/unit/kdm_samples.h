@@ -6,6 +6,7 @@
 
 #include "entropy.h"
 #include "kdm.h"
+#include "residual.h"
 #include "rng.h"
 
 static inline void *sample_memory(size_t size)
@@ -214,6 +215,42 @@ static inline void sample_rich(kd_model *model)
     sample_masks(model, flat, 5);
     for (int k = 0; k < 5; k++) {
         flat->step_masks[k] = k;
+    }
+}
+
+/* Two arrays without networks, one with a bound: three steps in groups of two. */
+static inline void sample_bounded(kd_model *model)
+{
+    float values[9 * 8 * 7];
+    kd_residual steps[3];
+    kdinr_error error;
+
+    sample_grid(model, 9, 8, 7, 3, 2);
+    for (int a = 0; a < 2; a++) {
+        sample_array(&model->arrays[a], a == 0 ? "free" : "bounded", 3);
+        model->arrays[a].networks = sample_memory(sizeof(kd_network));
+        sample_network(&model->arrays[a], &model->arrays[a].networks[0], KD_NETWORK_CONSTANT, 0, 0,
+                       0);
+    }
+    kd_model_array *array = &model->arrays[1];
+    array->has_bound = true;
+    array->bound =
+        (kd_bound){.most = {0.1}, .unit = {0.19 / KD_RESIDUAL_QUANTUM}, .alone = true, .group = 2};
+    array->residuals = sample_memory(3 * sizeof(kd_stream));
+    for (int k = 0; k < 3; k++) {
+        const kdinr_array data = {.type = KDINR_FLOAT32, .n_components = 1, .values = values};
+        const kd_residual_source source = {.array = &data, .bound = &array->bound};
+
+        for (int i = 0; i < 9 * 8 * 7; i++) {
+            values[i] = (float)(sample_normal((uint64_t)k, (uint64_t)i) + (i == 100 ? 1e20 : 0.0));
+        }
+        check_ok(kd_residual_create(model->dims, 1, &steps[k], &error), error);
+        check_ok(kd_residual_pack(&source, model->dims, k, k == 1 ? &steps[0] : NULL, &steps[k],
+                                  &array->residuals[k], &error),
+                 error);
+    }
+    for (int k = 0; k < 3; k++) {
+        kd_residual_free(&steps[k]);
     }
 }
 

@@ -62,6 +62,14 @@ static file packed_small(kd_network_kind kind)
     return packed(&model);
 }
 
+static file packed_bounded(void)
+{
+    kd_model model;
+
+    sample_bounded(&model);
+    return packed(&model);
+}
+
 static file packed_rich(void)
 {
     kd_model model;
@@ -74,6 +82,29 @@ static void free_file(file *one)
 {
     free(one->bytes);
     free(one->copy);
+}
+
+static void use_residuals(const kd_model *model, const kd_model_array *array)
+{
+    kdinr_error error;
+    kd_residual steps[2];
+    int samples[3];
+
+    kd_kdm_samples(model->dims, array->association, samples);
+    for (int i = 0; i < 2; i++) {
+        check_ok(kd_residual_create(samples, array->n_components, &steps[i], &error), error);
+    }
+    for (int k = 0; k < model->n_steps; k++) {
+        const kd_residual *before = k % array->bound.group == 0 ? NULL : &steps[(k + 1) % 2];
+
+        if (kd_residual_unpack(&array->residuals[k], array->type, samples, NULL, before,
+                               &steps[k % 2], &error) != KDINR_OK) {
+            assert_int_equal(error.status, KDINR_ERROR_FORMAT);
+            break;
+        }
+    }
+    kd_residual_free(&steps[0]);
+    kd_residual_free(&steps[1]);
 }
 
 /* Read everything that a decoder would: parameters of all networks, all maps. */
@@ -100,6 +131,7 @@ static void use_model(const kd_model *model)
                                          classes, NULL);
             free(classes);
         }
+        if (array->has_bound && n_samples < 1e4) use_residuals(model, array);
     }
 }
 
@@ -210,6 +242,7 @@ static void damage_behind_checksums_bits(void **state)
     sweep_bits(packed_small(KD_NETWORK_CONSTANT));
     sweep_bits(packed_small(KD_NETWORK_QUANTISED));
     sweep_bits(packed_rich());
+    sweep_bits(packed_bounded());
 }
 
 /* Every place as if it held a number of 1, 2, 4 and 8 bytes, set to what breaks parsers. */
@@ -238,6 +271,7 @@ static void damage_behind_checksums_numbers(void **state)
     (void)state;
     sweep_numbers(packed_small(KD_NETWORK_QUANTISED));
     sweep_numbers(packed_rich());
+    sweep_numbers(packed_bounded());
 }
 
 /* Random bytes in random places, many at once. */
@@ -303,6 +337,23 @@ static void versions_newer_minor_may_add_optional_sections(void **state)
     size = with_section(&one, "MASK", KD_KDM_MINOR, one.copy);
     check_fails(load_bytes(one.copy, size, &error), KDINR_ERROR_FORMAT, "section MASK", error);
     free_file(&one);
+}
+
+static void versions_residuals_need_1_1(void **state)
+{
+    file plain = packed_small(KD_NETWORK_CONSTANT), bounded = packed_bounded();
+    kdinr_error error;
+
+    (void)state;
+    assert_int_equal(repair_get(plain.bytes + 10, 2), 0);
+    assert_int_equal(repair_get(bounded.bytes + 10, 2), 1);
+    memcpy(bounded.copy, bounded.bytes, bounded.size);
+    repair_put(bounded.copy + 10, 0, 2);
+    repair(bounded.copy, bounded.size);
+    check_fails(load_bytes(bounded.copy, bounded.size, &error), KDINR_ERROR_FORMAT,
+                "\"RESI\" does not exist in format 1.0", error);
+    free_file(&plain);
+    free_file(&bounded);
 }
 
 static void versions_newer_major_is_named(void **state)
@@ -422,6 +473,7 @@ int main(void)
         cmocka_unit_test(damage_behind_checksums_numbers),
         cmocka_unit_test(damage_behind_checksums_random),
         cmocka_unit_test(versions_newer_minor_may_add_optional_sections),
+        cmocka_unit_test(versions_residuals_need_1_1),
         cmocka_unit_test(versions_newer_major_is_named),
         cmocka_unit_test(sections_missing_are_named),
         cmocka_unit_test(bombs_many_networks_in_few_bytes_are_refused),

@@ -1,0 +1,247 @@
+/* From a PSNR that is asked for to the smallest file that has it. Before: the caller can give any
+ * step as often as needed. After: encode.c makes each trial.
+ *
+ * First residuals alone, whose PSNR follows the error bound so closely that a few passes over the
+ * data land on the target; then, if that file is small enough for networks to have a chance, a
+ * network of the same size. If it does better, it is made smaller until it has just what was asked
+ * for: three trainings at most. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "status.h"
+
+#define TOLERANCE_DB 0.3
+/* Below this ratio residuals alone were ahead of networks on all series that were measured. */
+#define LEAST_NETWORK_RATIO 150.0
+/* dB for ten times the bytes of a network, until two trainings tell. */
+#define NETWORK_SLOPE 11.0
+
+enum { MOST_BOUNDS = 8, MOST_TRAININGS = 3 };
+
+/* One file that was made. */
+typedef struct trial {
+    double psnr; /* of the worst array */
+    double bytes, data_bytes;
+} trial;
+
+typedef struct search {
+    const kdinr_options *options;
+    const kdinr_series *series;
+    char *residual, *network, *attempt; /* names of files */
+} search;
+
+/* ---- one file ---- */
+
+static kdinr_status run_passes(kdinr_encoder *encoder, const kdinr_series *series,
+                               kdinr_error *error)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        for (int k = 0; k < series->n_steps; k++) {
+            kdinr_volume volume = kdinr_volume_default();
+            double time = k;
+
+            KD_TRY(series->step(series->user, k, &volume, &time, error));
+            KD_TRY(pass == 0 ? kdinr_encoder_push(encoder, &volume, time, error)
+                             : kdinr_encoder_verify(encoder, &volume, time, error));
+        }
+    }
+    return KDINR_OK;
+}
+
+static kdinr_status compress(const kdinr_options *options, const kdinr_series *series,
+                             const char *path, kdinr_error *error)
+{
+    kdinr_options exact = *options;
+    kdinr_encoder *encoder = NULL;
+    kdinr_status status;
+
+    if (options->psnr > 0.0) exact.part = NULL; /* each trial has options of its own */
+    exact.psnr = 0.0;
+    exact.n_steps = series->n_steps;
+    KD_TRY_DONE(kdinr_encoder_open(&exact, &encoder, error));
+    KD_TRY_DONE(run_passes(encoder, series, error));
+    status = kdinr_encoder_finish(encoder, path, error);
+
+done:
+    kdinr_encoder_close(encoder);
+    return status;
+}
+
+static kdinr_status measure(const char *path, trial *found, kdinr_error *error)
+{
+    kdinr_decoder *decoder = NULL;
+
+    KD_TRY(kdinr_decoder_open(path, NULL, &decoder, error));
+    const kdinr_info *info = kdinr_decoder_info(decoder);
+    found->bytes = (double)info->file_size;
+    found->data_bytes = (double)info->data_size;
+    found->psnr = (double)INFINITY;
+    for (int a = 0; a < info->n_arrays; a++) {
+        found->psnr = fmin(found->psnr, info->arrays[a].psnr_overall);
+    }
+    kdinr_decoder_close(decoder);
+    return KDINR_OK;
+}
+
+static kdinr_status attempt(const search *s, const kdinr_options *options, trial *found,
+                            kdinr_error *error)
+{
+    KD_TRY(compress(options, s->series, s->attempt, error));
+    return measure(s->attempt, found, error);
+}
+
+static kdinr_status keep_attempt(const search *s, const char *path, kdinr_error *error)
+{
+    if (rename(s->attempt, path) == 0) return KDINR_OK;
+    return kd_fail(error, KDINR_ERROR_IO, "cannot rename %s to %s", s->attempt, path);
+}
+
+/* How good a trial is: within the tolerance the smaller file, else the one nearer to the target. */
+static bool is_better(const trial *one, const trial *other, double target)
+{
+    const double miss = fabs(one->psnr - target), other_miss = fabs(other->psnr - target);
+    const bool lands = miss <= TOLERANCE_DB, other_lands = other_miss <= TOLERANCE_DB;
+
+    if (lands != other_lands) return lands;
+    if (lands) return one->bytes < other->bytes;
+    const bool enough = one->psnr > target, other_enough = other->psnr > target;
+    if (enough != other_enough) return enough;
+    return enough ? one->bytes < other->bytes : miss < other_miss;
+}
+
+/* ---- residuals ---- */
+
+/* Halve or double bounds until the PSNR is right; rounding to quanta of 2 E gives about
+ * -20 log10(E / range) + 4.8 dB, a little more where most errors are smaller. */
+static kdinr_status search_bound(const search *s, trial *best, kdinr_error *error)
+{
+    const double target = s->options->psnr;
+    kdinr_options options = *s->options;
+    double low = -INFINITY, high = INFINITY, log_bound = (7.0 - target) / 20.0;
+
+    *best = (trial){.psnr = -(double)INFINITY, .bytes = (double)INFINITY};
+    options.ratio = 0.0;
+    options.max_error_relative = true;
+    for (int i = 0; i < MOST_BOUNDS; i++) {
+        trial found;
+
+        options.max_error = pow(10.0, log_bound);
+        options.residuals_alone = true;
+        KD_TRY(attempt(s, &options, &found, error));
+        if (is_better(&found, best, target)) {
+            *best = found;
+            KD_TRY(keep_attempt(s, s->residual, error));
+        }
+        if (fabs(found.psnr - target) <= TOLERANCE_DB / 3.0) break;
+        if (found.psnr > target) low = log_bound;
+        if (found.psnr <= target) high = log_bound;
+        const double change = fmax(-1.0, fmin(1.0, (found.psnr - target) / 20.0));
+        log_bound += change;
+        if (log_bound <= low || log_bound >= high) log_bound = 0.5 * (low + high);
+    }
+    return KDINR_OK;
+}
+
+/* ---- networks ---- */
+
+/* The ratio at which the line through two trials, or the usual slope, has the target. */
+static double next_ratio(const trial *last, const trial *before, double target)
+{
+    double slope = NETWORK_SLOPE;
+
+    if (before->bytes > 0.0 && fabs(log10(last->bytes / before->bytes)) > 1e-3) {
+        slope = (last->psnr - before->psnr) / log10(last->bytes / before->bytes);
+        slope = fmax(4.0, fmin(30.0, slope));
+    }
+    const double bytes = last->bytes * pow(10.0, (target + 0.1 - last->psnr) / slope);
+    return fmin(1e6, last->data_bytes / bytes);
+}
+
+/* Networks as large as the file of residuals; if they do better, smaller ones.
+ *  best  in: of residuals; out: of whichever is better
+ *  won   out: that is the file of networks */
+static kdinr_status search_network(const search *s, trial *best, bool *won, kdinr_error *error)
+{
+    const double target = s->options->psnr;
+    kdinr_options options = *s->options;
+    trial last = {0}, before = {0};
+
+    options.max_error = 0.0;
+    options.ratio = best->data_bytes / best->bytes;
+    *won = false;
+    for (int i = 0; i < MOST_TRAININGS; i++) {
+        const kdinr_status status = attempt(s, &options, &last, error);
+
+        if (status == KDINR_ERROR_DATA || status == KDINR_ERROR_TRAINING) return KDINR_OK;
+        KD_TRY(status);
+        if (is_better(&last, best, target)) {
+            *best = last;
+            *won = true;
+            KD_TRY(keep_attempt(s, s->network, error));
+        }
+        if (i == 0 && last.psnr < target - TOLERANCE_DB) break;
+        if (fabs(last.psnr - target) <= TOLERANCE_DB) break;
+        options.ratio = next_ratio(&last, &before, target);
+        before = last;
+    }
+    return KDINR_OK;
+}
+
+/* ---- all ---- */
+
+static kdinr_status name_files(search *s, const char *path, kdinr_error *error)
+{
+    const size_t size = strlen(path) + 32;
+    char **const names[3] = {&s->residual, &s->network, &s->attempt};
+    static const char *const ends[3] = {"residuals", "networks", "attempt"};
+
+    for (int i = 0; i < 3; i++) {
+        *names[i] = malloc(size);
+        if (*names[i] == NULL) return kd_fail_memory(error, size, "name of a temporary file");
+        (void)snprintf(*names[i], size, "%s.tmp-%s", path, ends[i]);
+    }
+    return KDINR_OK;
+}
+
+static void remove_files(search *s)
+{
+    char *const names[3] = {s->residual, s->network, s->attempt};
+
+    for (int i = 0; i < 3; i++) {
+        if (names[i] != NULL) (void)remove(names[i]);
+        free(names[i]);
+    }
+}
+
+kdinr_status kdinr_compress_series(const kdinr_options *options, const kdinr_series *series,
+                                   const char *path, kdinr_error *error)
+{
+    search s = {.options = options, .series = series};
+    bool networks = false;
+    trial best;
+    kdinr_status status;
+
+    if (series->n_steps < 1) {
+        return kd_fail(error, KDINR_ERROR_DATA, "the series has %d steps, at least 1 is needed",
+                       series->n_steps);
+    }
+    if (options->psnr == 0.0) return compress(options, series, path, error);
+    if (!(options->psnr >= 1.0 && options->psnr <= 200.0)) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "option psnr is %g, allowed are 1 to 200, or 0",
+                       options->psnr);
+    }
+    KD_TRY_DONE(name_files(&s, path, error));
+    KD_TRY_DONE(search_bound(&s, &best, error));
+    if (best.data_bytes / best.bytes >= LEAST_NETWORK_RATIO) {
+        KD_TRY_DONE(search_network(&s, &best, &networks, error));
+    }
+    if (rename(networks ? s.network : s.residual, path) != 0) {
+        status = kd_fail(error, KDINR_ERROR_IO, "cannot write %s", path);
+    }
+
+done:
+    remove_files(&s);
+    return status;
+}
