@@ -80,7 +80,7 @@ run_demo() {
     install_packages "${BUILD_PACKAGES[@]}"
     build build -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF
     say "running the demo in pvpython"
-    xvfb-run -a -s '-screen 0 1600x900x24' pvpython tests/demo/demo.py \
+    xvfb-run -a -s '-screen 0 1600x900x24 -noreset' pvpython tests/demo/demo.py \
         "$(find build -name KDINR.so)" testing-data/ocean_atlas_temp.pvd build/demo
     say "done; the pictures are in $PWD/build/demo"
 }

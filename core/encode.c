@@ -45,6 +45,7 @@ kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_encoder **en
     made->backend_name = strdup(options->backend);
     made->options.backend = made->backend_name;
     made->run.options = &made->options;
+    made->run.stage = "reading";
     kdinr_status status = made->backend_name == NULL
                               ? kd_fail_memory(error, strlen(options->backend), "backend name")
                               : kd_backend_find(made->backend_name, &made->run.backend, error);

@@ -12,7 +12,7 @@ pvpython "$here/test_gui_files.py" make .
 
 export HERE="$here" HOME="$PWD/home" XDG_RUNTIME_DIR="$PWD/home"
 export DASHBOARD_TEST_FROM_CTEST=1 # no questions
-xvfb-run -a -s "-screen 0 1280x1024x24 +extension GLX" sh -c '
+xvfb-run -a -s "-screen 0 1280x1024x24 +extension GLX -noreset" sh -c '
     timeout 200 paraview --dr --data="$PWD/opened.kdm" --data-directory="$PWD" \
         --test-directory="$PWD/out" --test-script="$HERE/test_gui.xml" --exit &
     while kill -0 $! 2>/dev/null; do

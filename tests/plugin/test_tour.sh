@@ -13,7 +13,7 @@ pvpython "$here/test_tour_files.py" make .
 
 export HERE="$here" HOME="$PWD/home" XDG_RUNTIME_DIR="$PWD/home"
 export DASHBOARD_TEST_FROM_CTEST=1 # no questions
-xvfb-run -a -s "-screen 0 1280x1024x24 +extension GLX" sh -c '
+xvfb-run -a -s "-screen 0 1280x1024x24 +extension GLX -noreset" sh -c '
     watch_window() {
         n=0
         while kill -0 "$1" 2>/dev/null; do

@@ -254,6 +254,15 @@ bool vtkKDINRRanks::Agree(bool ok, kdinr_error& error) const
   return false;
 }
 
+int vtkKDINRRanks::Tell(int value) const
+{
+  if (this->NumberOfRanks > 1)
+  {
+    this->Controller->Broadcast(&value, 1, 0);
+  }
+  return value;
+}
+
 std::vector<double> vtkKDINRRanks::GatherAxis(vtkDataSet* piece, int axis, const int whole[2]) const
 {
   auto grid = vtkRectilinearGrid::SafeDownCast(piece);

@@ -37,6 +37,9 @@ public:
   /// error of the first rank that failed.
   bool Agree(bool ok, kdinr_error& error) const;
 
+  /// Collective. Rank 0's `value`, on all ranks.
+  int Tell(int value) const;
+
   /// Collective. The grid `whole` with the arrays of all pieces, on rank 0; without arrays on
   /// the other ranks. Fails (DATA) if the pieces do not cover `whole` or their arrays differ, with
   /// nullptr on all ranks.

@@ -67,25 +67,78 @@ bool vtkKDINRWriter::Series::OnProgress(void* user, double fraction, const char*
   return !self->Writer->CheckAbort();
 }
 
+kdinr_options vtkKDINRWriter::Series::Options()
+{
+  kdinr_options options = this->Writer->Options(static_cast<int>(this->Times.size()));
+  this->Part = std::string(this->Writer->FileName) + ".part";
+  options.part = this->Part.c_str();
+  options.progress = &Series::OnProgress;
+  options.progress_user = this;
+  return options;
+}
+
 bool vtkKDINRWriter::Series::Run(kdinr_error& error)
 {
   this->Input->UpdateInformation(); // creates the data object
-  bool ok = this->CheckInput(error) && this->CheckFolder(error) && this->Plan(error);
-  if (ok && this->Ranks.IsRoot())
+  const bool ok = this->CheckInput(error) && this->CheckFolder(error) && this->Plan(error);
+  if (!this->Ranks.Agree(ok, error))
   {
-    kdinr_options options = this->Writer->Options(static_cast<int>(this->Times.size()));
-    options.progress = &Series::OnProgress;
-    options.progress_user = this;
+    return false;
+  }
+  return this->Writer->Target == TARGET_PSNR ? this->Search(error) : this->Compress(error);
+}
+
+bool vtkKDINRWriter::Series::Compress(kdinr_error& error)
+{
+  bool ok = true;
+  if (this->Ranks.IsRoot())
+  {
+    const kdinr_options options = this->Options();
     ok = kdinr_encoder_open(&options, &this->Encoder, &error) == KDINR_OK;
   }
+  const bool verify = this->Writer->Verify || this->Writer->Target == TARGET_MAXIMUM_ERROR;
   ok = this->Ranks.Agree(ok, error) && this->DoPass(PUSH, error);
-  ok = ok && (!this->Writer->Verify || this->DoPass(VERIFY, error));
+  ok = ok && (!verify || this->DoPass(VERIFY, error));
   if (ok && this->Ranks.IsRoot())
   {
     this->ProgressPrefix.clear();
     ok = kdinr_encoder_finish(this->Encoder, this->Writer->FileName, &error) == KDINR_OK;
   }
   return this->Ranks.Agree(ok, error);
+}
+
+// The core asks for steps as it needs them; rank 0 passes each question on, -1 ends.
+bool vtkKDINRWriter::Series::Search(kdinr_error& error)
+{
+  bool ok = true;
+  if (this->Ranks.IsRoot())
+  {
+    const kdinr_options options = this->Options();
+    const kdinr_series series = { static_cast<int>(this->Times.size()), &Series::OnStep, this };
+    ok = kdinr_compress_series(&options, &series, this->Writer->FileName, &error) == KDINR_OK;
+    this->Ranks.Tell(-1);
+  }
+  else
+  {
+    for (int step = this->Ranks.Tell(0); step >= 0; step = this->Ranks.Tell(0))
+    {
+      this->Fetch(static_cast<size_t>(step), error); // rank 0 has the same outcome
+    }
+  }
+  return this->Ranks.Agree(ok, error);
+}
+
+kdinr_status vtkKDINRWriter::Series::OnStep(
+  void* user, int step, kdinr_volume* volume, double* time, kdinr_error* error)
+{
+  auto self = static_cast<Series*>(user);
+  self->Ranks.Tell(step);
+  if (!self->Fetch(static_cast<size_t>(step), *error) || !self->View(*volume, *error))
+  {
+    return error->status;
+  }
+  *time = self->Times[static_cast<size_t>(step)];
+  return KDINR_OK;
 }
 
 bool vtkKDINRWriter::Series::CheckInput(kdinr_error& error)
@@ -164,7 +217,8 @@ vtkDataSet* vtkKDINRWriter::Series::UpdateInput(size_t step)
     : nullptr;
 }
 
-bool vtkKDINRWriter::Series::DoStep(Pass pass, size_t step, kdinr_error& error)
+// Collective. Bring a step to rank 0.
+bool vtkKDINRWriter::Series::Fetch(size_t step, kdinr_error& error)
 {
   bool ok = !this->Writer->CheckAbort() || vtkKDINRBridge::Fail(error, KDINR_CANCELLED, "aborted");
   if (!this->Ranks.Agree(ok, error))
@@ -197,32 +251,37 @@ bool vtkKDINRWriter::Series::DoStep(Pass pass, size_t step, kdinr_error& error)
     this->Axes[static_cast<size_t>(axis)] =
       this->Ranks.GatherAxis(piece, axis, &this->WholeExtent[2 * axis]);
   }
-  auto whole = this->Ranks.Gather(lean, this->WholeExtent, error);
-  if (!whole)
-  {
-    return false;
-  }
-  ok = !this->Ranks.IsRoot() || this->Encode(pass, step, whole, error);
-  return this->Ranks.Agree(ok, error);
+  this->Whole = this->Ranks.Gather(lean, this->WholeExtent, error);
+  return this->Whole != nullptr;
 }
 
-bool vtkKDINRWriter::Series::Encode(Pass pass, size_t step, vtkImageData* whole, kdinr_error& error)
+// What was fetched, as the core sees it. The view lasts until the next step is fetched.
+bool vtkKDINRWriter::Series::View(kdinr_volume& volume, kdinr_error& error)
 {
-  std::vector<kdinr_array> arrays;
   const double* fill = this->Writer->UseFillValue ? &this->Writer->FillValue : nullptr;
-  kdinr_volume volume = vtkKDINRBridge::View(whole, fill, arrays);
+  volume = vtkKDINRBridge::View(this->Whole, fill, this->Arrays);
   for (size_t axis = 0; axis < 3; ++axis)
   {
     volume.axes[axis] = this->Axes[axis].empty() ? nullptr : this->Axes[axis].data();
   }
-  const double time = this->Times[step];
-  if (arrays.empty())
+  return !this->Arrays.empty() ||
+    vtkKDINRBridge::Fail(error, KDINR_ERROR_DATA, "the input has none of the selected arrays");
+}
+
+bool vtkKDINRWriter::Series::DoStep(Pass pass, size_t step, kdinr_error& error)
+{
+  if (!this->Fetch(step, error))
   {
-    return vtkKDINRBridge::Fail(
-      error, KDINR_ERROR_DATA, "the input has none of the selected arrays");
+    return false;
   }
-  const kdinr_status status = pass == PUSH
-    ? kdinr_encoder_push(this->Encoder, &volume, time, &error)
-    : kdinr_encoder_verify(this->Encoder, &volume, time, &error);
-  return status == KDINR_OK;
+  bool ok = true;
+  if (this->Ranks.IsRoot())
+  {
+    kdinr_volume volume;
+    const double time = this->Times[step];
+    ok = this->View(volume, error) &&
+      (pass == PUSH ? kdinr_encoder_push(this->Encoder, &volume, time, &error)
+                    : kdinr_encoder_verify(this->Encoder, &volume, time, &error)) == KDINR_OK;
+  }
+  return this->Ranks.Agree(ok, error);
 }

@@ -49,10 +49,16 @@ private:
     VERIFY
   };
   bool CheckFolder(kdinr_error& error);
+  kdinr_options Options();
+  bool Compress(kdinr_error& error);
+  bool Search(kdinr_error& error);
   bool DoPass(Pass pass, kdinr_error& error);
   bool DoStep(Pass pass, size_t step, kdinr_error& error);
   vtkDataSet* UpdateInput(size_t step);
-  bool Encode(Pass pass, size_t step, vtkImageData* whole, kdinr_error& error);
+  bool Fetch(size_t step, kdinr_error& error);
+  bool View(kdinr_volume& volume, kdinr_error& error);
+  static kdinr_status OnStep(
+    void* series, int step, kdinr_volume* volume, double* time, kdinr_error* error);
   std::string Status(double fraction, const char* stage) const;
   static bool OnProgress(void* series, double fraction, const char* stage);
 
@@ -67,7 +73,13 @@ private:
   int WholeExtent[6];
   bool HasTimes = false; // the input has time steps and all are wanted
   std::vector<double> Times;
+
+  // The step that was fetched last.
+  vtkSmartPointer<vtkImageData> Whole;
+  std::vector<kdinr_array> Arrays;
   std::array<std::vector<double>, 3> Axes; // of a rectilinear input; else empty
+
+  std::string Part; // name of the file that keeps what is trained
 
   std::string ProgressPrefix;
   const std::chrono::steady_clock::time_point Start = std::chrono::steady_clock::now();

@@ -63,7 +63,14 @@ kdinr_options vtkKDINRWriter::Options(int numberOfSteps)
 {
   kdinr_options options =
     this->Preset == PRESET_PAPER ? kdinr_options_paper() : kdinr_options_default();
-  options.ratio = this->CompressionRatio;
+  options.ratio = this->Target == TARGET_RATIO ? this->CompressionRatio : 0.0;
+  options.psnr = this->Target == TARGET_PSNR ? this->TargetPSNR : 0.0;
+  if (this->Target == TARGET_MAXIMUM_ERROR)
+  {
+    options.max_error = this->MaximumError;
+    options.max_error_relative = this->RelativeError != 0;
+  }
+  options.resume = this->Resume != 0;
   options.effort = static_cast<kdinr_effort>(this->Effort);
   options.n_steps = numberOfSteps;
   options.seed = static_cast<uint64_t>(this->Seed);
@@ -95,7 +102,10 @@ bool vtkKDINRWriter::IsStale()
 bool vtkKDINRWriter::Compress()
 {
   kdinr_error error = {};
-  this->SetAbortOutput(false); // of an earlier Write(), which no executive has seen
+  // Of an earlier run: what Write() left no executive has seen, and the event that ends a run may
+  // have brought another wish to abort it.
+  this->SetAbortOutput(false);
+  this->SetAbortExecute(0);
   this->FileSize = 0;
   this->AchievedRatio = this->PSNR = 0.0;
   this->Summary->Initialize();
@@ -115,15 +125,13 @@ bool vtkKDINRWriter::Compress()
   this->ErrorCode = vtkKDINRBridge::ErrorCode(ok ? KDINR_OK : error.status);
   if (!ok)
   {
-    const bool aborted = error.status == KDINR_CANCELLED;
-    this->Result = std::string("failed: ") + (aborted ? "aborted" : error.message);
+    this->Result = std::string("failed: ") + error.message;
   }
   if (!ok && root)
   {
-    vtkErrorMacro(<< (error.status == KDINR_CANCELLED ? "aborted" : error.message));
+    vtkErrorMacro(<< error.message);
   }
   this->SetProgressText(nullptr);
-  this->SetAbortExecute(0); // or no later run could start
   this->CompressTime.Modified();
   return ok;
 }
@@ -189,6 +197,11 @@ const char* vtkKDINRWriter::GetEstimate()
 
 bool vtkKDINRWriter::MakeEstimate(vtkDataSet* data, kdinr_error& error)
 {
+  if (this->Target != TARGET_RATIO)
+  {
+    this->Estimate = "only for a compression ratio that is asked for";
+    return true;
+  }
   Series series(this);
   const vtkKDINRBridge::Selection selection = { this->PointSelection, this->CellSelection };
   vtkNew<vtkImageData> lean;
@@ -250,7 +263,12 @@ void vtkKDINRWriter::PrintSelf(ostream& os, vtkIndent indent)
   this->Superclass::PrintSelf(os, indent);
   os << indent << "FileName: " << (this->FileName ? this->FileName : "(none)") << "\n"
      << indent << "WriteOnce: " << this->WriteOnce << "\n"
+     << indent << "Target: " << this->Target << "\n"
      << indent << "CompressionRatio: " << this->CompressionRatio << "\n"
+     << indent << "TargetPSNR: " << this->TargetPSNR << "\n"
+     << indent << "MaximumError: " << this->MaximumError << "\n"
+     << indent << "RelativeError: " << this->RelativeError << "\n"
+     << indent << "Resume: " << this->Resume << "\n"
      << indent << "Preset: " << this->Preset << "\n"
      << indent << "Effort: " << this->Effort << "\n"
      << indent << "WriteAllTimeSteps: " << this->WriteAllTimeSteps << "\n"

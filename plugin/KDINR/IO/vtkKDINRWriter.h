@@ -50,8 +50,46 @@ public:
   vtkBooleanMacro(WriteOnce, vtkTypeBool);
   ///@}
 
+  enum
+  {
+    TARGET_RATIO = 0,
+    TARGET_PSNR = 1,
+    TARGET_MAXIMUM_ERROR = 2
+  };
   ///@{
-  /** Data bytes / file bytes to reach. Default 500, 1..1e6. */
+  /** What is asked for: a size (CompressionRatio), a quality over the whole series (TargetPSNR) in
+   *  the smallest file that has it, or that no stored sample is off by more than MaximumError.
+   *  Default TARGET_RATIO. */
+  vtkSetClampMacro(Target, int, TARGET_RATIO, TARGET_MAXIMUM_ERROR);
+  vtkGetMacro(Target, int);
+  ///@}
+
+  ///@{
+  /** PSNR in dB for TARGET_PSNR. Default 40, 1..300. */
+  vtkSetClampMacro(TargetPSNR, double, 1.0, 300.0);
+  vtkGetMacro(TargetPSNR, double);
+  ///@}
+
+  ///@{
+  /** Bound for TARGET_MAXIMUM_ERROR, times the range of each array if RelativeError is on, else in
+   *  the arrays' unit. Default 0.001, on; 1e-300..1e300. */
+  vtkSetClampMacro(MaximumError, double, 1e-300, 1e300);
+  vtkGetMacro(MaximumError, double);
+  vtkSetMacro(RelativeError, vtkTypeBool);
+  vtkGetMacro(RelativeError, vtkTypeBool);
+  vtkBooleanMacro(RelativeError, vtkTypeBool);
+  ///@}
+
+  ///@{
+  /** Whether to go on from FileName.part, which a run that was aborted leaves, with the same input
+   *  and settings. The file gets the same bytes as without the interruption. Default off. */
+  vtkSetMacro(Resume, vtkTypeBool);
+  vtkGetMacro(Resume, vtkTypeBool);
+  vtkBooleanMacro(Resume, vtkTypeBool);
+  ///@}
+
+  ///@{
+  /** Data bytes / file bytes to reach with TARGET_RATIO. Default 500, 1..1e6. */
   vtkSetClampMacro(CompressionRatio, double, 1.0, 1e6);
   vtkGetMacro(CompressionRatio, double);
   ///@}
@@ -87,7 +125,8 @@ public:
   ///@}
 
   ///@{
-  /** Read the input a second time to record the exact quality in the file. Default on. */
+  /** Read the input a second time to record the exact quality in the file; always done unless
+   *  the target is TARGET_RATIO. Default on. */
   vtkSetMacro(Verify, vtkTypeBool);
   vtkGetMacro(Verify, vtkTypeBool);
   vtkBooleanMacro(Verify, vtkTypeBool);
@@ -183,7 +222,12 @@ private:
 
   char* FileName = nullptr;
   vtkTypeBool WriteOnce = 0;
+  int Target = TARGET_RATIO;
   double CompressionRatio = 500.0;
+  double TargetPSNR = 40.0;
+  double MaximumError = 1e-3;
+  vtkTypeBool RelativeError = 1;
+  vtkTypeBool Resume = 0;
   int Preset = PRESET_DEFAULT;
   int Effort = EFFORT_NORMAL;
   vtkTypeBool WriteAllTimeSteps = 1;
