@@ -1,7 +1,9 @@
 """Two decoders must agree: the program kdinr, and read_kdm.py, which was written from FORMAT.md alone.
 
     test_golden.py agreement --kdinr PROGRAM             on files that the program makes now
-    test_golden.py golden --kdinr PROGRAM --folder DIR   on every DIR/*.kdm, with the values in DIR/*.json
+    test_golden.py golden --kdinr PROGRAM --folder DIR   on every DIR/*.kdm, with the values in DIR/*.json;
+                                                         DIR/bad/*.kdm are refused by both, by kdinr with
+                                                         the message in DIR/bad/messages.json
     test_golden.py record FILE.kdm...                    write FILE.json for a new golden file
 
 Exits with 77 (skipped) if numpy is missing. Recorded values are never recorded again."""
@@ -163,6 +165,27 @@ def check_golden(program, path):
     return n_failed
 
 
+def check_bad(program, folder):
+    with open(os.path.join(folder, "messages.json"), encoding="utf-8") as file:
+        messages = json.load(file)
+    n_failed = 0
+    for name, expected in messages.items():
+        path = os.path.join(folder, name + ".kdm")
+        with tempfile.TemporaryDirectory() as out:
+            run = subprocess.run([program, "decode", path, "-o", os.path.join(out, "x.raw"), "--quiet"],
+                                 capture_output=True, text=True)
+        try:
+            read_kdm.load(path)
+            refused = False
+        except read_kdm.FormatError:
+            refused = True
+        good = run.returncode == 1 and run.stderr.strip().replace(path, "FILE") == expected and refused
+        n_failed += not good
+        print(f"{'ok  ' if good else 'FAIL'} bad/{name}: {run.stderr.strip()}"
+              f"{'' if refused else ' (read_kdm.py reads it)'}")
+    return n_failed
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mode", choices=["agreement", "golden", "record"])
@@ -180,7 +203,8 @@ def main():
     if not files:
         print(f"skipped: no golden files in {arguments.folder}")
         sys.exit(77)
-    return sum(check_golden(arguments.kdinr, path) for path in files)
+    n_bad = check_bad(arguments.kdinr, os.path.join(arguments.folder, "bad"))
+    return n_bad + sum(check_golden(arguments.kdinr, path) for path in files)
 
 
 if __name__ == "__main__":
