@@ -11,17 +11,24 @@
  * 0.2 dB. */
 #define QUANTISATION_SHARE 0.047
 
+static double count_samples(const kd_track *track)
+{
+    double all = 0.0;
+
+    for (size_t i = 0; i < track->n_networks; i++) {
+        all += track->network_samples[i];
+    }
+    return all;
+}
+
 /* What one unit of this network's squared output error weighs: its share of the array's samples
- * times (half range / peak)^2, averaged over components. */
-static double network_weight(const kd_track *track, size_t i)
+ * (`all`) times (half range / peak)^2, averaged over components. */
+static double network_weight(const kd_track *track, size_t i, double all)
 {
     const kd_model_array *array = &track->model->arrays[track->a];
     const kd_network *network = &array->networks[i];
-    double sum = 0.0, all = 0.0;
+    double sum = 0.0;
 
-    for (size_t k = 0; k < track->n_networks; k++) {
-        all += track->network_samples[k];
-    }
     for (int c = 0; c < array->n_components; c++) {
         const double peak = array->range[c][1] - array->range[c][0];
         const double half = 0.5 * ((double)network->range[c][1] - network->range[c][0]);
@@ -44,6 +51,7 @@ static kdinr_status list_items(const kd_settle *settle, kd_quant_item **items, s
     n = 0;
     for (int a = 0; a < settle->model->n_arrays; a++) {
         const kd_track *track = &settle->tracks[a];
+        const double all = count_samples(track);
         kd_model_array *array = &settle->model->arrays[a];
 
         for (size_t i = 0; i < track->n_networks; i++) {
@@ -52,7 +60,7 @@ static kdinr_status list_items(const kd_settle *settle, kd_quant_item **items, s
                                         .network = &array->networks[i],
                                         .params = array->networks[i].params,
                                         .sensitivity = track->students[i].sensitivity,
-                                        .weight = network_weight(track, i)};
+                                        .weight = network_weight(track, i, all)};
         }
     }
     *items = list;
