@@ -21,7 +21,7 @@ kdinr_options kdinr_options_default(void)
                                    .batch = 1024,
                                    .teacher_rate = 1e-3,
                                    .student_rate = 1e-3,
-                                   .matrix_rate_scale = 0.5,
+                                   .matrix_rate_scale = 0.25,
                                    .warm_start = true,
                                    .seed = 1,
                                    .sampling = KDINR_SAMPLING_ENTROPY,

@@ -2,8 +2,8 @@
 
     test_golden.py agreement --kdinr PROGRAM             on files that the program makes now
     test_golden.py golden --kdinr PROGRAM --folder DIR   on every DIR/*.kdm, with the values in DIR/*.json;
-                                                         DIR/bad/*.kdm are refused by both, by kdinr with
-                                                         the message in DIR/bad/messages.json
+                                                         DIR_bad/*.kdm are refused by both, by kdinr with
+                                                         the message in DIR_bad/messages.json
     test_golden.py record FILE.kdm...                    write FILE.json for a new golden file
 
 Exits with 77 (skipped) if numpy is missing. Recorded values are never recorded again."""
@@ -203,7 +203,7 @@ def main():
     if not files:
         print(f"skipped: no golden files in {arguments.folder}")
         sys.exit(77)
-    n_bad = check_bad(arguments.kdinr, os.path.join(arguments.folder, "bad"))
+    n_bad = check_bad(arguments.kdinr, os.path.normpath(arguments.folder) + "_bad")
     return n_bad + sum(check_golden(arguments.kdinr, path) for path in files)
 
 
