@@ -162,8 +162,7 @@ kdinr_status kdinr_decoder_load(kdinr_decoder *decoder, kdinr_error *error)
     for (int a = 0; a < decoder->model.n_arrays; a++) {
         const kd_model_array *array = &decoder->model.arrays[a];
         kdinr_array_info *info = &decoder->array_infos[a];
-        const size_t n = (size_t)array->n_windows * (size_t)array->bricks[0] *
-                         (size_t)array->bricks[1] * (size_t)array->bricks[2];
+        const size_t n = kd_network_count(array);
 
         info->has_bound = array->has_bound;
         info->bound_alone = array->has_bound && array->bound.alone;

@@ -116,12 +116,6 @@ static kdinr_status describe(kdinr_encoder *encoder, const kdinr_volume *volume,
     return KDINR_OK;
 }
 
-static double array_bytes(const kdinr_volume *volume, const kdinr_array *array)
-{
-    return (double)kd_volume_n_samples(volume, array) * array->n_components *
-           (double)kdinr_type_size(array->type);
-}
-
 /* With max_error alone: the ratio of the networks that should make the file smallest, or 0 for
  * none, by what the first step takes without. */
 static kdinr_status choose_ratio(kdinr_encoder *encoder, const kdinr_volume *volume,
@@ -136,7 +130,7 @@ static kdinr_status choose_ratio(kdinr_encoder *encoder, const kdinr_volume *vol
 
         kd_kdm_samples(volume->dims, array->association, samples);
         KD_TRY(kd_keep_estimate(&encoder->options, array, samples, &bytes, error));
-        all += array_bytes(volume, array);
+        all += (double)kd_volume_bytes(volume, array);
         alone += bytes;
     }
     encoder->options.ratio = encoder->options.residuals_alone ? 0.0 : kd_keep_ratio(all, alone);
@@ -170,7 +164,7 @@ static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kd
     KD_TRY(describe(encoder, volume, error));
     KD_TRY(kd_size_axes(&encoder->model, &axes_size, error));
     for (int a = 0; a < volume->n_arrays; a++) {
-        all += array_bytes(volume, &volume->arrays[a]);
+        all += (double)kd_volume_bytes(volume, &volume->arrays[a]);
     }
     const double fixed =
         (FILE_BYTES + (double)axes_size + ARRAY_BYTES * volume->n_arrays) / n_steps +
@@ -181,8 +175,8 @@ static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kd
         const kdinr_array *array = &volume->arrays[a];
         kd_track *track = &encoder->tracks[a];
 
-        KD_TRY(start_track(encoder, track, a, array, step_bytes * array_bytes(volume, array) / all,
-                           error));
+        KD_TRY(start_track(encoder, track, a, array,
+                           step_bytes * (double)kd_volume_bytes(volume, array) / all, error));
         encoder->run.work_total += kd_track_work(track, kd_plan_steps(&encoder->options));
     }
     return KDINR_OK;

@@ -95,19 +95,13 @@ static double work(const kdinr_options *options, const kd_plan *plan, double n_s
     return n_bricks * (teachers + students * (1.0 + EVALUATION)) + n_samples * n_steps * EVALUATION;
 }
 
-static double bytes_of(const kdinr_volume *volume, const kdinr_array *array)
-{
-    return (double)kd_volume_n_samples(volume, array) * array->n_components *
-           (double)kdinr_type_size(array->type);
-}
-
 static kdinr_status add_array(const kdinr_options *options, const kdinr_volume *volume, int a,
                               double *seconds, kdinr_error *error)
 {
     const kdinr_array *array = &volume->arrays[a];
     kd_plan_input input = {.name = array->name,
                            .n_components = array->n_components,
-                           .data_bytes = bytes_of(volume, array)};
+                           .data_bytes = (double)kd_volume_bytes(volume, array)};
     kd_plan plan;
     double per_sample;
 
@@ -126,9 +120,13 @@ kdinr_status kdinr_estimate(const kdinr_options *options, const kdinr_volume *vo
     double data_size = 0.0, sum = 0.0;
 
     KD_TRY(kd_options_check(options, error));
+    if (options->ratio == 0.0) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "option ratio is 0: what a bound takes only the data can tell");
+    }
     for (int a = 0; a < volume->n_arrays; a++) {
         KD_TRY(add_array(options, volume, a, &sum, error));
-        data_size += bytes_of(volume, &volume->arrays[a]) * kd_plan_steps(options);
+        data_size += (double)kd_volume_bytes(volume, &volume->arrays[a]) * kd_plan_steps(options);
     }
     *file_size = data_size / options->ratio;
     *seconds = sum;

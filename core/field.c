@@ -36,8 +36,7 @@ kdinr_status kd_field_create(const kd_model *model, int a, const kd_backend *bac
     made->backend = backend;
     made->n_threads = n_threads;
     kd_kdm_samples(model->dims, array->association, made->stored);
-    made->n_networks = (size_t)array->n_windows * (size_t)array->bricks[0] *
-                       (size_t)array->bricks[1] * (size_t)array->bricks[2];
+    made->n_networks = kd_network_count(array);
     made->states = calloc(made->n_networks, sizeof *made->states);
     made->outputs = malloc(CHUNK_SAMPLES * (size_t)array->n_components * sizeof *made->outputs);
     if (made->states == NULL || made->outputs == NULL) {

@@ -129,6 +129,13 @@ void kd_kdm_params(const kd_model_array *array, const kd_network *network, float
 /** Samples per axis of an array on the model's grid: points, or cells = max(points - 1, 1). */
 void kd_kdm_samples(const int dims[3], kdinr_association association, int samples[3]);
 
+/** Networks of one array: windows times bricks. The array must have passed kd_check_array, or be
+ *  one that the encoder fills. */
+size_t kd_network_count(const kd_model_array *array);
+
+/** Make a network that is one constant: the middle of the array's range. */
+void kd_network_middle(const kd_model_array *array, kd_network *network);
+
 /** Bytes of the data that the model stands for (in the arrays' own types). */
 uint64_t kd_kdm_data_size(const kd_model *model);
 

@@ -65,9 +65,6 @@ typedef enum kd_axis_form {
     KD_AXIS_FLOAT64 = 2
 } kd_axis_form;
 
-/** Networks of one array: windows times bricks. The array must have passed kd_check_array. */
-size_t kd_network_count(const kd_model_array *array);
-
 /** Tensors of one network that is not constant. */
 int kd_tensor_count(const kd_model_array *array, const kd_network *network);
 

@@ -128,6 +128,15 @@ size_t kd_network_count(const kd_model_array *array)
            (size_t)array->bricks[2];
 }
 
+void kd_network_middle(const kd_model_array *array, kd_network *network)
+{
+    network->kind = KD_NETWORK_CONSTANT;
+    for (int c = 0; c < array->n_components; c++) {
+        const double middle = 0.5 * array->range[c][0] + 0.5 * array->range[c][1];
+        network->range[c][0] = network->range[c][1] = (float)middle;
+    }
+}
+
 int kd_tensor_count(const kd_model_array *array, const kd_network *network)
 {
     return 2 * (3 + network->depth * array->block_layers + 1);

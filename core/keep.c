@@ -61,8 +61,7 @@ static void choose_units(kdinr_type type, int n_components, const double range[]
 /* The widest range of the array's networks, and whether any has parameters. */
 static double widest_network(const kd_model_array *array, bool *any)
 {
-    const size_t n = (size_t)array->n_windows * (size_t)array->bricks[0] *
-                     (size_t)array->bricks[1] * (size_t)array->bricks[2];
+    const size_t n = kd_network_count(array);
     double widest = 0.0;
 
     *any = false;
@@ -322,10 +321,7 @@ static kdinr_status strip_networks(const kd_model *model, kd_model_array *array,
         (void)kd_fail_memory(error, sizeof *array->networks, "networks");
         return KDINR_ERROR_MEMORY;
     }
-    for (int c = 0; c < array->n_components; c++) {
-        const double middle = 0.5 * array->range[c][0] + 0.5 * array->range[c][1];
-        array->networks[0].range[c][0] = array->networks[0].range[c][1] = (float)middle;
-    }
+    kd_network_middle(array, &array->networks[0]);
     array->window_starts[1] = model->n_steps;
     array->n_windows = array->bricks[0] = array->bricks[1] = array->bricks[2] = 1;
     return KDINR_OK;
@@ -333,8 +329,7 @@ static kdinr_status strip_networks(const kd_model *model, kd_model_array *array,
 
 static void free_networks(kd_model_array *array)
 {
-    const size_t n = (size_t)array->n_windows * (size_t)array->bricks[0] *
-                     (size_t)array->bricks[1] * (size_t)array->bricks[2];
+    const size_t n = kd_network_count(array);
 
     for (size_t i = 0; i < n; i++) {
         free(array->networks[i].codes);

@@ -237,6 +237,14 @@ void kd_part_close(kd_part *part, bool done)
 
 /* ---- records ---- */
 
+/* What follows `at` is not what must come: cut it off, and add records from now on. */
+static kdinr_status stop_replaying(kd_part *part, kdinr_error *error)
+{
+    part->replaying = false;
+    return ftruncate(part->file, (off_t)part->at) == 0 ? KDINR_OK
+                                                       : kd_file_fail(error, "write", part->path);
+}
+
 /* The content of the next record, if it is of this kind and size and whole; else NULL, and from now
  * on records are added. *record is owned by the caller. */
 static kdinr_status next_record(kd_part *part, record_kind kind, size_t size, uint8_t **record,
@@ -266,18 +274,14 @@ static kdinr_status next_record(kd_part *part, record_kind kind, size_t size, ui
         return KDINR_OK;
     }
     free(bytes);
-    part->replaying = false;
-    return ftruncate(part->file, (off_t)part->at) == 0 ? KDINR_OK
-                                                       : kd_file_fail(error, "write", part->path);
+    return stop_replaying(part, error);
 }
 
 /* Give back the record that was taken last: it is of other work. */
 static kdinr_status reject_record(kd_part *part, size_t size, kdinr_error *error)
 {
     part->at -= RECORD_HEAD + size + CHECKSUM_SIZE;
-    part->replaying = false;
-    return ftruncate(part->file, (off_t)part->at) == 0 ? KDINR_OK
-                                                       : kd_file_fail(error, "write", part->path);
+    return stop_replaying(part, error);
 }
 
 static void put_record_head(kd_writer *writer, record_kind kind, size_t size)
@@ -306,10 +310,7 @@ static uint64_t hash_step(const kdinr_volume *volume)
 
         hash = XXH64(array->name, strlen(array->name) + 1, hash);
         hash = XXH64(about, sizeof about, hash);
-        hash = XXH64(array->values,
-                     kd_volume_n_samples(volume, array) * (size_t)array->n_components *
-                         kdinr_type_size(array->type),
-                     hash);
+        hash = XXH64(array->values, kd_volume_bytes(volume, array), hash);
     }
     return hash;
 }

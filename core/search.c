@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "file.h"
 #include "status.h"
 
 #define TOLERANCE_DB 0.3
@@ -30,6 +31,7 @@ typedef struct search {
     const kdinr_options *options;
     const kdinr_series *series;
     char *residual, *network, *attempt; /* names of files */
+    char *folder;                       /* room for its name */
 } search;
 
 /* ---- one file ---- */
@@ -92,10 +94,9 @@ static kdinr_status attempt(const search *s, const kdinr_options *options, trial
     return measure(s->attempt, found, error);
 }
 
-static kdinr_status keep_attempt(const search *s, const char *path, kdinr_error *error)
+static kdinr_status move_file(const char *from, const char *to, kdinr_error *error)
 {
-    if (rename(s->attempt, path) == 0) return KDINR_OK;
-    return kd_fail(error, KDINR_ERROR_IO, "cannot rename %s to %s", s->attempt, path);
+    return rename(from, to) == 0 ? KDINR_OK : kd_file_fail(error, "replace", to);
 }
 
 /* How good a trial is: within the tolerance the smaller file, else the one nearer to the target. */
@@ -132,7 +133,7 @@ static kdinr_status search_bound(const search *s, trial *best, kdinr_error *erro
         KD_TRY(attempt(s, &options, &found, error));
         if (is_better(&found, best, target)) {
             *best = found;
-            KD_TRY(keep_attempt(s, s->residual, error));
+            KD_TRY(move_file(s->attempt, s->residual, error));
         }
         if (fabs(found.psnr - target) <= TOLERANCE_DB / 3.0) break;
         if (found.psnr > target) low = log_bound;
@@ -179,7 +180,7 @@ static kdinr_status search_network(const search *s, trial *best, bool *won, kdin
         if (is_better(&last, best, target)) {
             *best = last;
             *won = true;
-            KD_TRY(keep_attempt(s, s->network, error));
+            KD_TRY(move_file(s->attempt, s->network, error));
         }
         if (i == 0 && last.psnr < target - TOLERANCE_DB) break;
         if (fabs(last.psnr - target) <= TOLERANCE_DB) break;
@@ -202,7 +203,8 @@ static kdinr_status name_files(search *s, const char *path, kdinr_error *error)
         if (*names[i] == NULL) return kd_fail_memory(error, size, "name of a temporary file");
         (void)snprintf(*names[i], size, "%s.tmp-%s", path, ends[i]);
     }
-    return KDINR_OK;
+    s->folder = malloc(size);
+    return s->folder != NULL ? KDINR_OK : kd_fail_memory(error, size, "name of a folder");
 }
 
 static void remove_files(search *s)
@@ -213,6 +215,7 @@ static void remove_files(search *s)
         if (names[i] != NULL) (void)remove(names[i]);
         free(names[i]);
     }
+    free(s->folder);
 }
 
 kdinr_status kdinr_compress_series(const kdinr_options *options, const kdinr_series *series,
@@ -237,9 +240,8 @@ kdinr_status kdinr_compress_series(const kdinr_options *options, const kdinr_ser
     if (best.data_bytes / best.bytes >= LEAST_NETWORK_RATIO) {
         KD_TRY_DONE(search_network(&s, &best, &networks, error));
     }
-    if (rename(networks ? s.network : s.residual, path) != 0) {
-        status = kd_fail(error, KDINR_ERROR_IO, "cannot write %s", path);
-    }
+    KD_TRY_DONE(move_file(networks ? s.network : s.residual, path, error));
+    kd_file_sync_folder(path, s.folder);
 
 done:
     remove_files(&s);

@@ -108,6 +108,12 @@ size_t kd_volume_n_samples(const kdinr_volume *volume, const kdinr_array *array)
     return (size_t)samples[0] * (size_t)samples[1] * (size_t)samples[2];
 }
 
+size_t kd_volume_bytes(const kdinr_volume *volume, const kdinr_array *array)
+{
+    return kd_volume_n_samples(volume, array) * (size_t)array->n_components *
+           kdinr_type_size(array->type);
+}
+
 static kdinr_status check_array(const kdinr_volume *volume, int a, kdinr_error *error)
 {
     const kdinr_array *array = &volume->arrays[a];

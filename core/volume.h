@@ -22,6 +22,9 @@ kdinr_status kd_volume_check(const kdinr_volume *volume, kdinr_error *error);
 /** Samples of an array on the volume's grid. */
 size_t kd_volume_n_samples(const kdinr_volume *volume, const kdinr_array *array);
 
+/** Bytes of an array's values. */
+size_t kd_volume_bytes(const kdinr_volume *volume, const kdinr_array *array);
+
 /** Which samples are missing (any component is), and the range of the others.
  *  classes  out [n_samples] kd_missing values
  *  range    out [n_components][2]; untouched if all are missing

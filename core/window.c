@@ -78,11 +78,7 @@ static void fill_constant(kd_track *track)
     kd_model_array *array = kd_track_array(track);
     kd_network *network = &array->networks[track->n_networks - 1];
 
-    network->kind = KD_NETWORK_CONSTANT;
-    for (int c = 0; c < array->n_components; c++) {
-        const double middle = 0.5 * array->range[c][0] + 0.5 * array->range[c][1];
-        network->range[c][0] = network->range[c][1] = (float)middle;
-    }
+    kd_network_middle(array, network);
     track->network_samples[track->n_networks - 1] = (double)track->n_samples * track->n_open;
 }
 

@@ -3,17 +3,10 @@
 # Plays test_tour.xml in a real ParaView window on a private X server, loads the state that it
 # saved, and opens the file once more through a pvserver. FOLDER/out keeps a picture of each
 # station, FOLDER/frames the window twice a second.
-set -e
-here=$(cd "$(dirname "$0")" && pwd)
-rm -rf "$1"
-mkdir -p "$1/out" "$1/frames" "$1/home"
-chmod 700 "$1/home"
-cd "$1"
-pvpython "$here/test_tour_files.py" make .
+. "$(dirname "$0")/window.sh"
+mkdir frames
 
-export HERE="$here" HOME="$PWD/home" XDG_RUNTIME_DIR="$PWD/home"
-export DASHBOARD_TEST_FROM_CTEST=1 # no questions
-xvfb-run -a -s "-screen 0 1280x1024x24 +extension GLX -noreset" sh -c '
+in_window sh -c '
     watch_window() {
         n=0
         while kill -0 "$1" 2>/dev/null; do
