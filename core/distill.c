@@ -15,6 +15,7 @@ enum { POOL_ROWS = 1 << 15, PROBE_ROWS = 2048 };
 typedef struct pool {
     kd_run *run;
     const kd_lesson *lesson;
+    const kd_student_plan *plan;
     const kd_student *student;
     kd_sampler *sampler;
     uint64_t key;
@@ -71,7 +72,7 @@ static kdinr_status pool_open_teachers(pool *p, kdinr_error *error)
         const kd_teacher *teacher = p->lesson->teachers[t];
 
         if (teacher->present) p->active[p->n_active++] = t;
-        if (teacher->params == NULL) continue;
+        if (teacher->params == NULL || p->lesson->values[t] != NULL) continue;
         KD_TRY(p->run->backend->open(&teacher->net, &config, &p->answerers[t], error));
         KD_TRY(p->run->backend->set_params(p->answerers[t], teacher->params, error));
     }
@@ -98,7 +99,7 @@ static size_t pool_choose(pool *p, uint64_t first, size_t row, int t)
     return n;
 }
 
-/* p->answers = what step t's teacher (or, with `direct`, the data) says at the chosen places. */
+/* p->answers = what the data says at the chosen places, or else step t's teacher. */
 static kdinr_status pool_ask(pool *p, int t, size_t n, kdinr_error *error)
 {
     const size_t nc = (size_t)p->lesson->n_components;
@@ -106,7 +107,7 @@ static kdinr_status pool_ask(pool *p, int t, size_t n, kdinr_error *error)
     if (p->answerers[t] != NULL) {
         return p->run->backend->evaluate(p->answerers[t], p->asked, n, p->answers, error);
     }
-    const float *data = p->lesson->values == NULL ? NULL : p->lesson->values[t];
+    const float *data = p->lesson->values[t];
     for (size_t i = 0; i < n; i++) {
         for (size_t c = 0; c < nc; c++) {
             p->answers[i * nc + c] = data == NULL ? -1.0f : data[p->at[i] * nc + c];
@@ -233,27 +234,40 @@ static kdinr_status initialise(const kd_run *run, const kd_lesson *lesson,
     return KDINR_OK;
 }
 
-/* How much each tensor's rounding will hurt, at places that stand for the whole brick. */
-static kdinr_status measure_sensitivity(pool *p, const kd_student_plan *plan, kd_student *student,
-                                        kdinr_error *error)
+/* How much each tensor's rounding would hurt, at the first rows of the pool. */
+static kdinr_status probe_pool(const pool *p, const float *params, double *sensitivity,
+                               kdinr_error *error)
 {
     const kdinr_options *options = p->run->options;
-    const size_t n = p->n < PROBE_ROWS ? p->n : PROBE_ROWS;
+    const kd_quant_probe probe = {p->run->backend,
+                                  options->n_threads,
+                                  &p->student->net,
+                                  params,
+                                  p->coords,
+                                  p->n < PROBE_ROWS ? p->n : PROBE_ROWS,
+                                  kd_rng_key(options->seed, p->plan->stream)};
+    return kd_quant_measure(&probe, sensitivity, error);
+}
 
+static kdinr_status choose_units(void *user, const float *params, float *units, kdinr_error *error)
+{
+    const pool *p = user;
+    double sensitivity[KD_KDM_MAX_TENSORS];
+
+    KD_TRY(probe_pool(p, params, sensitivity, error));
+    return kd_quant_units(&p->student->net, params, sensitivity, p->plan->size, units, error);
+}
+
+/* The same at places that stand for the whole brick. */
+static kdinr_status measure_sensitivity(pool *p, kd_student *student, kdinr_error *error)
+{
     kd_sampler_free(p->sampler);
     p->sampler = NULL;
     KD_TRY(kd_sampler_create(&p->lesson->blocks, p->lesson->entropy, p->lesson->present,
                              KDINR_SAMPLING_UNIFORM, 0.0, &p->sampler, error));
-    p->n = n;
+    p->n = p->n < PROBE_ROWS ? p->n : PROBE_ROWS;
     KD_TRY(pool_fill(p, 0, error));
-    const kd_quant_probe probe = {p->run->backend,
-                                  options->n_threads,
-                                  &student->net,
-                                  student->params,
-                                  p->coords,
-                                  n,
-                                  kd_rng_key(options->seed, plan->stream)};
-    return kd_quant_measure(&probe, student->sensitivity, error);
+    return probe_pool(p, student->params, student->sensitivity, error);
 }
 
 kdinr_status kd_distill_train(kd_run *run, const kd_lesson *lesson, const kd_student_plan *plan,
@@ -261,7 +275,9 @@ kdinr_status kd_distill_train(kd_run *run, const kd_lesson *lesson, const kd_stu
 {
     const kdinr_options *options = run->options;
     const size_t batch = plan->schedule.batch;
-    pool p = {.run = run, .lesson = lesson, .student = student, .first = UINT64_MAX};
+    pool p = {.run = run, .lesson = lesson, .plan = plan, .student = student, .first = UINT64_MAX};
+    const kd_rounding rounding = {choose_units, &p};
+    kd_schedule schedule = plan->schedule;
     kdinr_status status = KDINR_OK;
 
     memset(student, 0, sizeof *student);
@@ -275,9 +291,10 @@ kdinr_status kd_distill_train(kd_run *run, const kd_lesson *lesson, const kd_stu
                                   options->sampling, options->epsilon, &p.sampler, error));
     KD_TRY_DONE(initialise(run, lesson, plan, student, error));
     const kd_source source = {draw_from_pool, &p};
-    KD_TRY_DONE(kd_train(run, &student->net, &source, &plan->schedule, student->params,
-                         &student->outcome, error));
-    KD_TRY_DONE(measure_sensitivity(&p, plan, student, error));
+    schedule.rounding = plan->size > 0.0 ? &rounding : NULL;
+    KD_TRY_DONE(kd_train(run, &student->net, &source, &schedule, student->params, &student->outcome,
+                         error));
+    KD_TRY_DONE(measure_sensitivity(&p, student, error));
 
 done:
     pool_free(&p);

@@ -1,5 +1,6 @@
 /* Stage 2: all teachers of one brick and window into one student of (x,y,z,t) (sec. III-D, eq. 4).
- * Before: teacher.c. After: quant.c. The data itself is gone by now; only the teachers answer. */
+ * Before: teacher.c. After: quant.c. Where the data is gone by now, the teachers answer; where
+ * there was memory to keep it, the student learns the data itself, and starts from a teacher. */
 #ifndef KD_DISTILL_H
 #define KD_DISTILL_H
 
@@ -11,8 +12,8 @@ typedef struct kd_lesson {
     int n_components;
     const kd_teacher *const *teachers; /* [n_steps] */
     const uint8_t *const *classes; /* [n_steps][n] kd_missing of the brick; NULL: none missing */
-    const float *const *values;    /* [n_steps][n][n_components] in the teacher's range: the data,
-                                      where a teacher has no network (option `direct`); or NULL */
+    const float *const *values;    /* [n_steps][n][n_components] in the teacher's range: data that
+                                      was kept, which is then learnt; NULL where a teacher answers */
     const kd_brick *brick;
     kd_blocks blocks;
     const float *entropy, *present; /* [blocks.n], summed over the window's steps */
@@ -31,6 +32,8 @@ typedef struct kd_student {
 typedef struct kd_student_plan {
     kd_net_shape shape;
     kd_schedule schedule;
+    double size;     /* bytes its codes may take: parameters end as multiples of
+                        outcome.units that keep to it; 0: they are not rounded */
     uint64_t stream; /* of random numbers, unique to (array, window, brick) */
 } kd_student_plan;
 

@@ -16,7 +16,7 @@
 
 /* Bytes of a file besides networks and masks: header, section table, grid, provenance; then per
  * array and per array and step. */
-enum { FILE_BYTES = 230, ARRAY_BYTES = 60, STEP_BYTES = 4 };
+enum { FILE_BYTES = 125, ARRAY_BYTES = 50, STEP_BYTES = 4 };
 
 typedef enum stage { STAGE_PUSHING, STAGE_SETTLED, STAGE_FINISHED, STAGE_FAILED } stage;
 
@@ -140,15 +140,17 @@ static kdinr_status choose_ratio(kdinr_encoder *encoder, const kdinr_volume *vol
 
 /* Networks that were not asked for and do not fit are left out. */
 static kdinr_status start_track(kdinr_encoder *encoder, kd_track *track, int a,
-                                const kdinr_array *array, double step_bytes, kdinr_error *error)
+                                const kdinr_array *array, const kd_track_bytes *bytes,
+                                kdinr_error *error)
 {
     const kdinr_options *options = &encoder->options;
-    kdinr_status status =
-        kd_track_start(track, &encoder->model, a, options, array, step_bytes, error);
+    kdinr_status status = kd_track_start(track, &encoder->model, a, options, array, bytes, error);
 
     if (status == KDINR_ERROR_DATA && encoder->chose_ratio) {
+        const kd_track_bytes none = {0.0, 0.0};
+
         kd_track_free(track);
-        status = kd_track_start(track, &encoder->model, a, options, array, 0.0, error);
+        status = kd_track_start(track, &encoder->model, a, options, array, &none, error);
     }
     return status;
 }
@@ -166,18 +168,21 @@ static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kd
     for (int a = 0; a < volume->n_arrays; a++) {
         all += (double)kd_volume_bytes(volume, &volume->arrays[a]);
     }
-    const double fixed =
-        (FILE_BYTES + (double)axes_size + ARRAY_BYTES * volume->n_arrays) / n_steps +
-        STEP_BYTES * volume->n_arrays;
+    const double fixed = FILE_BYTES + (double)strlen(encoder->model.provenance) +
+                         (double)axes_size + ARRAY_BYTES * volume->n_arrays;
+    const double each = fixed / n_steps + STEP_BYTES * volume->n_arrays;
     const double step_bytes =
-        encoder->options.ratio > 0.0 ? all / encoder->options.ratio - fixed : 0.0;
+        encoder->options.ratio > 0.0 ? all / encoder->options.ratio - each : 0.0;
     for (int a = 0; a < volume->n_arrays; a++) {
         const kdinr_array *array = &volume->arrays[a];
         kd_track *track = &encoder->tracks[a];
 
-        KD_TRY(start_track(encoder, track, a, array,
-                           step_bytes * (double)kd_volume_bytes(volume, array) / all, error));
-        encoder->run.work_total += kd_track_work(track, kd_plan_steps(&encoder->options));
+        const double share = (double)kd_volume_bytes(volume, array) / all;
+        const kd_track_bytes bytes = {step_bytes * share, fixed * share};
+
+        KD_TRY(start_track(encoder, track, a, array, &bytes, error));
+        encoder->run.work_total +=
+            kd_track_work(track, &encoder->options, kd_plan_steps(&encoder->options));
     }
     return KDINR_OK;
 }

@@ -88,11 +88,13 @@ static double work(const kdinr_options *options, const kd_plan *plan, double n_s
     const double n_steps = kd_plan_steps(options);
     const double n_bricks = (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2];
     const double n_windows = ceil(n_steps / plan->window);
-    const double cold = options->warm_start ? n_windows : n_steps;
-    const double teachers = cold * plan->cold_samples + (n_steps - cold) * plan->teacher_samples;
+    const double n_teachers = !plan->keeps ? n_steps : options->direct ? 0.0 : n_windows;
+    const double cold = options->warm_start ? fmin(n_windows, n_teachers) : n_teachers;
+    const double teachers = cold * plan->cold_samples + (n_teachers - cold) * plan->teacher_samples;
     const double students = n_windows * plan->student_samples;
+    const double answers = plan->keeps ? 0.0 : EVALUATION; /* of teachers, for each sample */
 
-    return n_bricks * (teachers + students * (1.0 + EVALUATION)) + n_samples * n_steps * EVALUATION;
+    return n_bricks * (teachers + students * (1.0 + answers)) + n_samples * n_steps * EVALUATION;
 }
 
 static kdinr_status add_array(const kdinr_options *options, const kdinr_volume *volume, int a,
@@ -101,7 +103,8 @@ static kdinr_status add_array(const kdinr_options *options, const kdinr_volume *
     const kdinr_array *array = &volume->arrays[a];
     kd_plan_input input = {.name = array->name,
                            .n_components = array->n_components,
-                           .data_bytes = (double)kd_volume_bytes(volume, array)};
+                           .data_bytes = (double)kd_volume_bytes(volume, array),
+                           .n_arrays = volume->n_arrays};
     kd_plan plan;
     double per_sample;
 

@@ -177,8 +177,12 @@ typedef struct kdinr_options {
     double student_rate;      /**< learning rate of stage 2, 1e-7..1 */
     double matrix_rate_scale; /**< Muon's rate on hidden matrices = this times the rate above */
     bool warm_start;          /**< teacher t from t-1; student from the middle teacher */
-    bool direct;              /**< study option: train students on the data itself, not on teachers;
-                                   keeps a whole window in memory */
+    bool direct;              /**< study option: no teachers at all; keeps a whole window in memory,
+                                   whatever window_memory says */
+    double window_memory; /**< bytes, 0..1e18, in which a window's steps, as float32, may be kept
+                             until stage 2; if they fit, students learn the data itself and only the
+                               middle step has a teacher, from which they start. Default 2^30.
+                               0: one step in memory at a time, every step has a teacher */
     uint64_t seed;
 
     /* Sampling, Sec. III-C. */
@@ -210,7 +214,8 @@ typedef struct kdinr_options {
 KDINR_API kdinr_options kdinr_options_default(void);
 
 /** The paper's settings: Adam 1e-4 / 1e-5 halved every 100 of 400 epochs, omega 30, sampling rate
- *  0.5, 4x4x4 blocks, epsilon 0.01, no warm start, one brick, one window, float32 weights.
+ *  0.5, 4x4x4 blocks, epsilon 0.01, no warm start, one brick, one window, float32 weights, no
+ *  window memory.
  *  Not stated in the paper and chosen by us: depth 5, batch 512, residual form (x + f(x)) / 2. */
 KDINR_API kdinr_options kdinr_options_paper(void);
 
@@ -225,7 +230,8 @@ KDINR_API kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_en
                                           kdinr_error *error);
 
 /** Stage 1 for one time step: one teacher per array and brick. When the step completes a window,
- *  stage 2 for that window. Nothing of `volume` is kept except a few thousand sample values.
+ *  stage 2 for that window. Of `volume` a few thousand sample values are kept, or all if the
+ *  window fits into options->window_memory.
  *  time    must be greater than that of the step before
  *  errors  ARGUMENT (grid or arrays differ from the first step's; with `resume`, the step from
  *          the one that `part` was made from), DATA, MEMORY, IO (`part`), CANCELLED. After a

@@ -18,7 +18,7 @@ enum {
     KD_KDM_MAX_BRICKS = 64,        /* per axis */
     KD_KDM_MAX_NETWORKS = 1 << 20, /* windows * bricks of one array */
     KD_KDM_MAX_PROVENANCE = 4096,  /* bytes, without the 0 */
-    KD_KDM_MAX_TENSORS = 2 * KD_NET_MAX_LAYERS
+    KD_KDM_MAX_TENSORS = KD_NET_MAX_TENSORS
 };
 
 /** How one brick of one window is represented. Numbers are stored. */

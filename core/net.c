@@ -113,6 +113,24 @@ void kd_net_rescale(const kd_net *net, const double *scale, const double *offset
     }
 }
 
+static void round_run(float *params, size_t n, float unit)
+{
+    for (size_t i = 0; i < n; i++) {
+        params[i] = nearbyintf(params[i] / unit) * unit;
+    }
+}
+
+void kd_net_round(const kd_net *net, const float *units, float *params)
+{
+    for (int l = 0; l < net->n_layers; l++) {
+        const kd_layer *layer = &net->layers[l];
+        const size_t n_out = (size_t)layer->n_out;
+
+        round_run(params + layer->weights, n_out * (size_t)layer->n_in, units[2 * l]);
+        round_run(params + layer->biases, n_out, units[2 * l + 1]);
+    }
+}
+
 void kd_net_add_time(const kd_net *teacher, const float *teacher_params, const kd_net *student,
                      float *params)
 {

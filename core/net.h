@@ -37,6 +37,11 @@ void kd_net_initialise(const kd_net *net, float omega_hidden, uint64_t seed, uin
  *  params  in/out [net->n_params] */
 void kd_net_rescale(const kd_net *net, const double *scale, const double *offset, float *params);
 
+/** Round parameters to multiples of their tensor's unit.
+ *  units   [2 * n_layers], > 0
+ *  params  in/out [net->n_params] */
+void kd_net_round(const kd_net *net, const float *units, float *params);
+
 /** Start a 4-input network from a 3-input one of the same width, depth and block: same parameters,
  *  the time column zero.
  *  params  out [student->n_params] */

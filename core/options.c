@@ -18,11 +18,12 @@ kdinr_options kdinr_options_default(void)
                                    .effort = KDINR_EFFORT_NORMAL,
                                    .optimizer = KDINR_OPTIMIZER_MUON,
                                    .decay = KDINR_DECAY_COSINE,
-                                   .batch = 1024,
+                                   .batch = 512,
                                    .teacher_rate = 1e-3,
                                    .student_rate = 1e-3,
                                    .matrix_rate_scale = 0.25,
                                    .warm_start = true,
+                                   .window_memory = 1 << 30,
                                    .seed = 1,
                                    .sampling = KDINR_SAMPLING_ENTROPY,
                                    .block_size = 4,
@@ -43,11 +44,11 @@ kdinr_options kdinr_options_paper(void)
     options.omega_first = 30;
     options.optimizer = KDINR_OPTIMIZER_ADAM;
     options.decay = KDINR_DECAY_HALVING;
-    options.batch = 512;
     options.epochs = 400;
     options.teacher_rate = 1e-4;
     options.student_rate = 1e-5;
     options.warm_start = false;
+    options.window_memory = 0;
     options.epsilon = 0.01;
     options.weights = KDINR_WEIGHTS_FLOAT32;
     return options;
@@ -94,6 +95,7 @@ static const number numbers[] = {
     REAL(teacher_rate, false, 1e-7, 1),
     REAL(student_rate, false, 1e-7, 1),
     REAL(matrix_rate_scale, false, 1e-3, 1e3),
+    REAL(window_memory, true, 1, 1e18),
     INTEGER(sampling, false, 0, 1),
     INTEGER(block_size, false, 2, 16),
     REAL(sampling_rate, false, 0.01, 1),

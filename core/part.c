@@ -355,14 +355,19 @@ uint64_t kd_part_key(const kd_schedule *schedule, const float *params, size_t n_
     return XXH64(params, n_params * sizeof *params, XXH64(about, sizeof about, 0));
 }
 
+/* Of a trained network. */
+static size_t record_size(size_t n_params, const kd_outcome *outcome)
+{
+    return NETWORK_HEAD + 4 * (n_params + (size_t)outcome->n_units);
+}
+
 /* Does the record hold the result of this very training? Then params and *outcome are set. */
 static bool read_network(const uint8_t *content, uint64_t key, float *params, size_t n_params,
                          kd_outcome *outcome)
 {
-    const size_t size = NETWORK_HEAD + 4 * n_params;
-    kd_reader reader = kd_reader_open(content, size, "part");
+    kd_reader reader = kd_reader_open(content, record_size(n_params, outcome), "part");
     const bool is_it = kd_get_u64(&reader) == key;
-    kd_outcome found = {0};
+    kd_outcome found = {.n_units = outcome->n_units};
 
     found.loss = kd_get_f64(&reader);
     found.variance = kd_get_f64(&reader);
@@ -370,6 +375,10 @@ static bool read_network(const uint8_t *content, uint64_t key, float *params, si
     found.rollbacks = kd_get_count(&reader);
     if (!is_it || !isfinite(found.loss) || !isfinite(found.variance) || found.loss < 0.0) {
         return false;
+    }
+    for (int i = 0; i < found.n_units; i++) {
+        found.units[i] = kd_get_f32(&reader);
+        if (!(found.units[i] > 0.0f && found.units[i] <= 1.0f)) return false;
     }
     kd_reader look = reader;
     for (size_t i = 0; i < n_params; i++) {
@@ -385,7 +394,7 @@ static bool read_network(const uint8_t *content, uint64_t key, float *params, si
 kdinr_status kd_part_take(kd_part *part, uint64_t key, float *params, size_t n_params,
                           kd_outcome *outcome, bool *taken, kdinr_error *error)
 {
-    const size_t size = NETWORK_HEAD + 4 * n_params;
+    const size_t size = record_size(n_params, outcome);
     uint8_t *record = NULL;
 
     *taken = false;
@@ -403,12 +412,15 @@ kdinr_status kd_part_add(kd_part *part, uint64_t key, const float *params, size_
     kd_writer writer = {0};
 
     if (part == NULL) return KDINR_OK;
-    put_record_head(&writer, RECORD_NETWORK, NETWORK_HEAD + 4 * n_params);
+    put_record_head(&writer, RECORD_NETWORK, record_size(n_params, outcome));
     kd_put_u64(&writer, key);
     kd_put_f64(&writer, outcome->loss);
     kd_put_f64(&writer, outcome->variance);
     kd_put_u32(&writer, (uint32_t)outcome->restarts);
     kd_put_u32(&writer, (uint32_t)outcome->rollbacks);
+    for (int i = 0; i < outcome->n_units; i++) {
+        kd_put_f32(&writer, outcome->units[i]);
+    }
     for (size_t i = 0; i < n_params; i++) {
         kd_put_f32(&writer, params[i]);
     }

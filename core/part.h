@@ -8,9 +8,9 @@
  * options (kd_options_list and the backend), u64 XXH64 of all these. Then records: u32 kind, u64
  * size, u8[size] content, u64 XXH64 of all these. Kinds: 1 a step, f64 time, u64 XXH64 of its grid,
  * arrays and values; 2 a network, u64 key, f64 loss, f64 variance, u32 restarts, u32 rollbacks,
- * f32[] parameters. A reader knows the size that the next record must have and never asks for
- * another. A record that is incomplete, damaged or of other work ends the list; the rest is cut
- * off and made anew. */
+ * f32[] units (none if it was not rounded), f32[] parameters. A reader knows the size that the next
+ * record must have and never asks for another. A record that is incomplete, damaged or of other
+ * work ends the list; the rest is cut off and made anew. */
 #ifndef KD_PART_H
 #define KD_PART_H
 
@@ -36,7 +36,8 @@ kdinr_status kd_part_step(kd_part *part, const kdinr_volume *volume, double time
 uint64_t kd_part_key(const kd_schedule *schedule, const float *params, size_t n_params);
 
 /** If the part has the result of the training `key` next, put it into params and *outcome.
- *  params  in the initial ones, out the trained ones, if *taken; [n_params]
+ *  params   in the initial ones, out the trained ones, if *taken; [n_params]
+ *  outcome  in n_units, out the rest, if *taken
  *  errors  IO, MEMORY */
 kdinr_status kd_part_take(kd_part *part, uint64_t key, float *params, size_t n_params,
                           kd_outcome *outcome, bool *taken, kdinr_error *error);

@@ -10,8 +10,8 @@
 /* Students stay narrow (m up to about 32): beyond that more bricks or windows, so that the cost of
  * a sample does not grow with the data. Below about 10,000 parameters bricks lose quality. */
 #define MOST_PARAMS    40000.0
-#define BITS_PER_PARAM 8.4
-#define NETWORK_BYTES  44.0 /* shape, ranges and steps of one network in the file */
+#define BITS_PER_PARAM 6.0  /* more, narrower weights lose, and so do fewer, finer ones */
+#define NETWORK_BYTES  30.0 /* shape, ranges and steps of one network in the file */
 #define STEP_WEIGHT    8    /* a step counts like this many samples when choosing what to split */
 
 enum {
@@ -94,6 +94,16 @@ static void split(const kdinr_options *options, const int samples[3], double par
     plan->window = fixed_window ? options->window : (n_steps + counts[3] - 1) / counts[3];
 }
 
+/* Is there memory for a window's steps, as float32? */
+static bool keeps_steps(const kdinr_options *options, const kd_plan_input *input, int window)
+{
+    const int n_steps = kd_plan_steps(options), n_open = window < n_steps ? window : n_steps;
+    const double n = (double)input->samples[0] * input->samples[1] * input->samples[2];
+    const double bytes = n * input->n_components * (double)sizeof(float) * n_open;
+
+    return options->direct || bytes * input->n_arrays <= options->window_memory;
+}
+
 /* How many samples are drawn. The number of optimiser steps decides the quality of nets this small,
  * not how often each sample is seen; tiny series need fewer. */
 static void budget(const kdinr_options *options, const int samples[3], kd_plan *plan)
@@ -113,7 +123,8 @@ static void budget(const kdinr_options *options, const int samples[3], kd_plan *
     } else {
         const double all = fmin(24e6, 300.0 * n * window) * effort_factor(options->effort);
 
-        plan->student_samples = all;
+        /* without teachers for each step there is time for twice as many */
+        plan->student_samples = plan->keeps ? 2.0 * all : all;
         plan->teacher_samples = fmax(all / window * 0.75, 1e5);
         plan->cold_samples = 4.0 * plan->teacher_samples;
     }
@@ -185,11 +196,13 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
     if (options->bricks[0] > 0) KD_TRY(check_bricks(options->bricks, input->samples, error));
     split(options, input->samples,
           options->width > 0 ? 0.0 : input->step_bytes * n_steps * 8.0 / bits, plan);
+    plan->keeps = keeps_steps(options, input, plan->window);
     budget(options, input->samples, plan);
     const double least = (double)kd_net_count(&student);
     const double networks =
         (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2] / fmin(plan->window, n_steps);
     plan->params_per_step = (input->step_bytes - NETWORK_BYTES * networks) * 8.0 / bits;
+    plan->fixed_params = input->fixed_bytes * 8.0 / bits;
     /* the smallest network is of use with half the bits and more */
     const double least_bytes = (least * bits / 16.0 + NETWORK_BYTES) * networks;
     if (options->width == 0 && !input->constant && input->step_bytes < least_bytes) {
@@ -201,9 +214,21 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
     return KDINR_OK;
 }
 
-void kd_plan_widths(const kdinr_options *options, const kd_plan *plan, int n_steps, int n_bricks,
-                    const double *weights, int *widths)
+/* Parameters of a window's students together. */
+static double window_params(const kdinr_options *options, const kd_plan *plan, int n_steps,
+                            int n_pushed)
 {
+    const double missing = 1.0 - (double)n_pushed / kd_plan_steps(options);
+    const double unpaid = n_steps < plan->window && missing > 0.0 ? missing : 0.0;
+
+    return fmax(0.0, plan->params_per_step * n_steps - plan->fixed_params * unpaid);
+}
+
+void kd_plan_students(const kdinr_options *options, const kd_plan *plan, int n_steps, int n_pushed,
+                      int n_bricks, const double *weights, kd_plan_student *students)
+{
+    const double all = window_params(options, plan, n_steps, n_pushed);
+    const bool rounded = options->width == 0 && options->weights == KDINR_WEIGHTS_QUANTISED;
     kd_net_shape shape = plan->teacher;
     double sum = 0.0;
 
@@ -213,15 +238,18 @@ void kd_plan_widths(const kdinr_options *options, const kd_plan *plan, int n_ste
     }
     const bool short_window = n_steps * 8 < plan->window * 7;
     for (int i = 0; i < n_bricks; i++) {
-        widths[i] = plan->teacher.width;
-        if (options->width > 0 || (n_bricks == 1 && !short_window)) continue;
         const double even = 1.0 / n_bricks;
         /* an eighth is dealt out evenly: teachers say nothing of what the student will find hard */
         const double share = sum > 0.0 ? 0.875 * sqrt(weights[i]) / sum + 0.125 * even : even;
-        const int width = kd_net_width_for(&shape, plan->params_per_step * n_steps * share);
+        const double params = all * share;
+        const int width = kd_net_width_for(&shape, params);
+        const int teacher = plan->teacher.width;
 
+        students[i].bytes = rounded ? params * kd_plan_bits(options) / 8.0 : 0.0;
+        students[i].width = teacher;
+        if (options->width > 0 || (n_bricks == 1 && !short_window)) continue;
         /* a student as wide as its teacher can start from it */
-        if (abs(width - widths[i]) * 12 > widths[i]) widths[i] = width;
+        if (abs(width - teacher) * 12 > teacher) students[i].width = width;
     }
 }
 

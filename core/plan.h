@@ -12,9 +12,11 @@ typedef struct kd_plan {
     int window;             /* steps per window; the last one may have fewer */
     kd_net_shape teacher;   /* 3 inputs; width and depth are the middle ones of the students */
     double params_per_step; /* budget of all students of a window, divided by its steps */
+    double fixed_params;    /* what kd_plan_input.fixed_bytes would buy */
     double teacher_samples; /* per teacher after a warm start */
     double cold_samples;    /* per teacher from random weights */
     double student_samples; /* per student */
+    bool keeps;             /* are a window's steps kept in memory until it is trained? */
 } kd_plan;
 
 /** Bits that one stored parameter is expected to take, when the ratio decides. */
@@ -25,9 +27,11 @@ typedef struct kd_plan_input {
     int samples[3]; /* of the array, per axis */
     const char *name;
     int n_components;
-    double data_bytes; /* of the array's samples in one step */
-    double step_bytes; /* bytes the file may spend on this array for one step */
-    bool constant;     /* the first step is: it may never need a network */
+    double data_bytes;  /* of the array's samples in one step */
+    double step_bytes;  /* bytes the file may spend on this array for one step, after its part of */
+    double fixed_bytes; /* what does not grow with the steps, spread over the expected steps */
+    bool constant;      /* the first step is: it may never need a network */
+    int n_arrays;       /* that share options->window_memory */
 } kd_plan_input;
 
 /** Plan one array.
@@ -39,13 +43,21 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
 /** Steps that are expected in all: options->n_steps, or 16 when not known. */
 int kd_plan_steps(const kdinr_options *options);
 
-/** Widths of a window's students: parameters go where errors are, so that the slope of error
+/** How large one student is. */
+typedef struct kd_plan_student {
+    int width;
+    double bytes; /* that its codes may take; 0: as many as they need */
+} kd_plan_student;
+
+/** Sizes of a window's students: parameters go where errors are, so that the slope of error
  * against parameters is equal. With error_i * n_i ~ weight_i / P_i that is P_i ~ sqrt(weight_i).
- *  n_steps  of the window
- *  weights  [n_bricks] squared error of the brick's teachers times samples, >= 0
- *  widths   out [n_bricks] */
-void kd_plan_widths(const kdinr_options *options, const kd_plan *plan, int n_steps, int n_bricks,
-                    const double *weights, int *widths);
+ *  n_steps   of the window
+ *  n_pushed  up to its last step; if that is the series' last one and comes before it was expected,
+ *            this window pays the rest of fixed_params
+ *  weights   [n_bricks] squared error of the brick's teachers times samples, >= 0
+ *  students  out [n_bricks] */
+void kd_plan_students(const kdinr_options *options, const kd_plan *plan, int n_steps, int n_pushed,
+                      int n_bricks, const double *weights, kd_plan_student *students);
 
 /** Choose the first-layer frequency by short trainings on one brick of the first step.
  *  errors  as kd_train */

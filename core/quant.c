@@ -5,10 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "entropy.h"
 #include "rng.h"
 #include "status.h"
 
-enum { MAX_CODE = 32767, N_STEP_CODES = 256, FIT_ROUNDS = 24 };
+enum { MAX_CODE = 32767, N_STEP_CODES = 256, FIT_ROUNDS = 24, UNIT_ROUNDS = 16 };
 
 /* Offset and length of a tensor in the flat parameter block. */
 static size_t tensor_start(const kd_net *net, int tensor, size_t *n)
@@ -130,6 +131,62 @@ static void quantise_tensor(const float *params, size_t n, double step, uint8_t 
     }
 }
 
+/* Bytes of the codes that steps lambda / sqrt(sensitivity) give, and these steps. */
+static kdinr_status coded_size(const kd_net *net, const float *params, const double *sensitivity,
+                               double log2_lambda, int16_t *codes, float *units, size_t *size,
+                               kdinr_error *error)
+{
+    kd_entropy_tensor tensors[KD_KDM_MAX_TENSORS];
+    uint8_t *packed;
+
+    for (int tensor = 0; tensor < 2 * net->n_layers; tensor++) {
+        const double step = exp2(log2_lambda) / sqrt(sensitivity[tensor]);
+        uint8_t code;
+        size_t n;
+        const size_t start = tensor_start(net, tensor, &n);
+
+        quantise_tensor(params + start, n, step, &code, codes + start);
+        units[tensor] = kd_kdm_step(code);
+        tensors[tensor] = (kd_entropy_tensor){tensor, codes + start, n};
+    }
+    KD_TRY(kd_entropy_pack_codes(tensors, 2 * (size_t)net->n_layers, &packed, size, error));
+    free(packed);
+    return KDINR_OK;
+}
+
+kdinr_status kd_quant_units(const kd_net *net, const float *params, const double *sensitivity,
+                            double size, float *units, kdinr_error *error)
+{
+    double low = -30.0, high = 10.0; /* of log2 lambda: steps finer and coarser than any use */
+    int16_t *codes = malloc(net->n_params * sizeof *codes);
+    kdinr_status status = KDINR_OK;
+    size_t found;
+
+    if (codes == NULL) return kd_fail_memory(error, net->n_params * sizeof *codes, "weight codes");
+    for (int round = 0; round < UNIT_ROUNDS; round++) {
+        const double at = 0.5 * (low + high);
+
+        KD_TRY_DONE(coded_size(net, params, sensitivity, at, codes, units, &found, error));
+        *((double)found > size ? &low : &high) = at;
+    }
+    KD_TRY_DONE(coded_size(net, params, sensitivity, high, codes, units, &found, error));
+
+done:
+    free(codes);
+    return status;
+}
+
+/* The step that a tensor should have. Steps are eighths of an octave apart; of tensors that have
+ * units, the golden ratio decides which moves on first. */
+static double wanted_step(const kd_quant_item *item, int tensor, double log2_lambda)
+{
+    if (item->units == NULL) {
+        return exp2(log2_lambda) / sqrt(item->sensitivity[tensor] * item->weight);
+    }
+    const double turn = 0.01 + 0.98 * fmod(0.618034 * tensor, 1.0);
+    return item->units[tensor] * exp2(log2_lambda + turn / 8.0);
+}
+
 static kdinr_status apply_item(const kd_quant_item *item, double log2_lambda, kdinr_error *error)
 {
     kd_network *network = item->network;
@@ -144,7 +201,7 @@ static kdinr_status apply_item(const kd_quant_item *item, double log2_lambda, kd
         }
     }
     for (int tensor = 0; tensor < 2 * net.n_layers; tensor++) {
-        const double step = exp2(log2_lambda) / sqrt(item->sensitivity[tensor] * item->weight);
+        const double step = wanted_step(item, tensor, log2_lambda);
         size_t n;
         const size_t start = tensor_start(&net, tensor, &n);
 
@@ -194,7 +251,8 @@ kdinr_status kd_quant_fit(const kd_model *model, const kd_quant_item *items, siz
     const double wanted = (double)target * 0.995;
     const double per_octave = total_params(items, n_items) / 8.0; /* bytes that one bit costs */
     double low = -INFINITY, high = INFINITY; /* low: too many bytes; high: fits */
-    double at = kd_quant_lambda_for(items, n_items, 1e-5), size = 0.0;
+    const bool rounded = items[0].units != NULL;
+    double at = rounded ? 0.0 : kd_quant_lambda_for(items, n_items, 1e-5), size = 0.0;
 
     for (int round = 0; round < FIT_ROUNDS; round++) {
         KD_TRY(packed_size(model, items, n_items, at, &size, error));
@@ -202,7 +260,7 @@ kdinr_status kd_quant_fit(const kd_model *model, const kd_quant_item *items, siz
             low = fmax(low, at);
         } else {
             high = fmin(high, at);
-            if (size >= 0.985 * (double)target) break;
+            if (size >= 0.985 * (double)target || (rounded && at == 0.0)) break;
         }
         if (high - low < 1e-3) break;
         double next = at + fmax(-4.0, fmin(4.0, (size - wanted) / per_octave));
@@ -232,7 +290,7 @@ double kd_quant_lambda_for(const kd_quant_item *items, size_t n_items, double ms
 }
 
 double kd_quant_expected(const kd_model_array *array, const kd_network *network,
-                         const double *sensitivity)
+                         const double *sensitivity, const float *units)
 {
     double mse = 0.0;
     kd_net net;
@@ -242,6 +300,7 @@ double kd_quant_expected(const kd_model_array *array, const kd_network *network,
         const double step = kd_kdm_step(network->steps[tensor]);
         size_t n;
 
+        if (units != NULL && (float)step == units[tensor]) continue;
         (void)tensor_start(&net, tensor, &n);
         mse += (double)n * sensitivity[tensor] * step * step / 12.0;
     }

@@ -56,11 +56,13 @@ static kdinr_status list_items(const kd_settle *settle, kd_quant_item **items, s
 
         for (size_t i = 0; i < track->n_networks; i++) {
             if (array->networks[i].kind == KD_NETWORK_CONSTANT) continue;
+            const kd_outcome *outcome = &track->students[i].outcome;
             list[n++] = (kd_quant_item){.array = array,
                                         .network = &array->networks[i],
                                         .params = array->networks[i].params,
                                         .sensitivity = track->students[i].sensitivity,
-                                        .weight = network_weight(track, i, all)};
+                                        .weight = network_weight(track, i, all),
+                                        .units = outcome->n_units > 0 ? outcome->units : NULL};
         }
     }
     *items = list;
@@ -106,6 +108,7 @@ static kdinr_status quantise(const kd_settle *settle, const kd_quant_item *items
 
         /* with a bound on the error the size is only a wish */
         if (status != KDINR_ERROR_DATA || options->max_error == 0.0) return status;
+        if (items[0].units != NULL) return kd_quant_apply(items, n_items, 0.0, error);
     }
     const double mse = fmax(QUANTISATION_SHARE * relative_error(settle), 1e-10);
 
@@ -123,7 +126,10 @@ static void add_quantisation_error(const kd_settle *settle, int a)
         const kd_network *network = &array->networks[i];
         all += track->network_samples[i];
         if (network->kind != KD_NETWORK_QUANTISED) continue;
-        const double mse = kd_quant_expected(array, network, track->students[i].sensitivity);
+        const kd_student *student = &track->students[i];
+        const double mse =
+            kd_quant_expected(array, network, student->sensitivity,
+                              student->outcome.n_units > 0 ? student->outcome.units : NULL);
         for (int c = 0; c < array->n_components; c++) {
             const double half = 0.5 * ((double)network->range[c][1] - network->range[c][0]);
             added[c] += track->network_samples[i] * mse * half * half;

@@ -66,7 +66,8 @@ static kdinr_status inspect(const kd_track *track, const kdinr_array *array, dou
 }
 
 kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr_options *options,
-                            const kdinr_array *array, double step_bytes, kdinr_error *error)
+                            const kdinr_array *array, const kd_track_bytes *bytes,
+                            kdinr_error *error)
 {
     double mask_bytes = 0.0;
     bool constant = false;
@@ -78,7 +79,7 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
     track->n_samples =
         (size_t)track->samples[0] * (size_t)track->samples[1] * (size_t)track->samples[2];
     track->block_edge = options->block_size;
-    track->no_networks = options->max_error > 0.0 && step_bytes == 0.0;
+    track->no_networks = options->max_error > 0.0 && bytes->step == 0.0;
     KD_TRY(inspect(track, array, &mask_bytes, &constant, error));
     const kd_plan_input input = {
         .samples = {track->samples[0], track->samples[1], track->samples[2]},
@@ -86,8 +87,10 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
         .n_components = array->n_components,
         .data_bytes =
             (double)track->n_samples * array->n_components * (double)kdinr_type_size(array->type),
-        .step_bytes = step_bytes - mask_bytes / kd_plan_steps(options),
-        .constant = constant || track->no_networks};
+        .step_bytes = bytes->step - mask_bytes / kd_plan_steps(options),
+        .fixed_bytes = bytes->fixed + mask_bytes,
+        .constant = constant || track->no_networks,
+        .n_arrays = model->n_arrays};
     KD_TRY(kd_plan_make(options, &input, &track->plan, error));
     track->n_bricks = track->plan.bricks[0] * track->plan.bricks[1] * track->plan.bricks[2];
     memcpy(kd_track_array(track)->bricks, track->plan.bricks, sizeof track->plan.bricks);
@@ -97,13 +100,14 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
     return allocate(track, error);
 }
 
-double kd_track_work(const kd_track *track, int n_steps)
+double kd_track_work(const kd_track *track, const kdinr_options *options, int n_steps)
 {
-    const int windows = (n_steps + track->plan.window - 1) / track->plan.window;
+    const kd_plan *plan = &track->plan;
+    const int windows = (n_steps + plan->window - 1) / plan->window;
+    const int teachers = !plan->keeps ? n_steps : options->direct ? 0 : windows;
 
     if (track->no_networks) return n_steps;
-    return track->n_bricks *
-           (track->plan.teacher_samples * n_steps + track->plan.student_samples * windows);
+    return track->n_bricks * (plan->teacher_samples * teachers + plan->student_samples * windows);
 }
 
 /* ---- missing values ---- */
@@ -260,11 +264,22 @@ static kdinr_status train_teacher(kd_track *track, kd_run *run, const kd_cut *cu
                                   .batch = (size_t)run->options->batch,
                                   .rate = run->options->teacher_rate,
                                   .work = track->plan.teacher_samples};
-    if (run->options->warm_start && track->n_open > 0) plan.previous = teacher - track->n_bricks;
+    if (run->options->warm_start && track->n_open > 0 && !track->plan.keeps)
+        plan.previous = teacher - track->n_bricks;
     return kd_teacher_train(run, cut, &plan, teacher, error);
 }
 
-/* Teacher of one brick; with `direct`, only its data. */
+/* Has this step a teacher? Where the window's data is kept only the middle one has, for the student
+ * to start from. */
+static bool wants_teacher(const kd_track *track, const kdinr_options *options)
+{
+    const int left = options->n_steps - track->window_first, window = track->plan.window;
+    const int n_steps = options->n_steps > 0 && left < window ? left : window;
+
+    return !track->plan.keeps || (!options->direct && track->n_open == n_steps / 2);
+}
+
+/* Teacher of one brick, or its data, or both. */
 static kdinr_status push_brick(kd_track *track, kd_run *run, kd_cut *cut, int b, kdinr_error *error)
 {
     const size_t slot = (size_t)track->n_open * (size_t)track->n_bricks + (size_t)b;
@@ -274,15 +289,18 @@ static kdinr_status push_brick(kd_track *track, kd_run *run, kd_cut *cut, int b,
         track->entropy[b][i] += cut->entropy[i];
         track->present[b][i] += cut->present[i];
     }
-    if (!run->options->direct) return train_teacher(track, run, cut, b, teacher, error);
-    memset(teacher, 0, sizeof *teacher);
-    memcpy(teacher->range, cut->range, sizeof teacher->range);
-    teacher->present = cut->n_present > 0;
-    if (!cut->constant) {
+    if (wants_teacher(track, run->options)) {
+        KD_TRY(train_teacher(track, run, cut, b, teacher, error));
+    } else {
+        memset(teacher, 0, sizeof *teacher);
+        memcpy(teacher->range, cut->range, sizeof teacher->range);
+        teacher->present = cut->n_present > 0;
+    }
+    if (track->plan.keeps && !cut->constant) {
         track->values[slot] = cut->values;
         cut->values = NULL;
     }
-    return kd_run_advance(run, track->plan.teacher_samples, error);
+    return KDINR_OK;
 }
 
 /* All teachers of the step; before the first ones, the pilot. */

@@ -29,7 +29,7 @@ typedef struct kd_track {
     int window_first;     /* step; the open window holds window_first..model->n_steps-1 */
     int n_open;           /* steps in the open window */
     kd_teacher *teachers; /* [plan.window][n_bricks], owned */
-    float **values;       /* [plan.window][n_bricks] the data itself (option `direct`), owned */
+    float **values;       /* [plan.window][n_bricks] with plan.keeps the data itself, owned */
     kd_map **maps;        /* [plan.window], NULL where nothing is missing */
     kd_kept *kept;        /* [plan.window] */
     float **entropy;      /* [n_bricks][blocks] summed over the open window, owned */
@@ -42,15 +42,21 @@ typedef struct kd_track {
     size_t n_networks;
 } kd_track;
 
+/** What the file may spend on one array. */
+typedef struct kd_track_bytes {
+    double step;  /* for one step, after its part of `fixed`; 0 with max_error: no networks */
+    double fixed; /* goes to what does not grow with the steps */
+} kd_track_bytes;
+
 /** Plan the array at its first step and prepare. The model's array must have its description.
- *  step_bytes  bytes the file may spend on this array for one step; 0 with max_error: no networks
  *  *track must be freed with kd_track_free whatever the outcome.
  *  errors  as kd_plan_make, MEMORY */
 kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr_options *options,
-                            const kdinr_array *array, double step_bytes, kdinr_error *error);
+                            const kdinr_array *array, const kd_track_bytes *bytes,
+                            kdinr_error *error);
 
 /** Samples to be drawn for `n_steps` steps, both stages: the unit of progress. */
-double kd_track_work(const kd_track *track, int n_steps);
+double kd_track_work(const kd_track *track, const kdinr_options *options, int n_steps);
 
 /** Stage 1 for the step that was last added to the model. Closes the window if it is full.
  *  errors  DATA (no present value), as kd_train */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "net.h"
 #include "part.h"
 #include "status.h"
 
@@ -44,6 +45,11 @@ double kd_train_decay(kdinr_decay decay, double x)
 /* A rate that is too high shows as a loss that creeps up over thousands of steps, as the weights
  * and with them the frequencies grow, or that jumps. Sixty-four batches average out all else. */
 #define COLLAPSE_FACTOR 2.0
+
+/* Progress from which parameters are rounded, and at which the units are chosen once more because
+ * sizes have changed since. */
+#define ROUND_FROM  0.5
+#define ROUND_AGAIN 0.9
 
 /* Mean and variance of targets. */
 typedef struct tally {
@@ -86,6 +92,7 @@ typedef struct session {
     double sum;         /* of the losses of the present 64 batches */
     double n_last;      /* batches in outcome.loss */
     double ramp_from;   /* step of the latest rollback, for a new warm-up */
+    bool rounding;      /* has it begun? */
     tally targets;
     kd_outcome outcome;
 } session;
@@ -113,7 +120,22 @@ static kdinr_status watch(session *s, double step, kdinr_error *error)
     }
     s->outcome.rollbacks++;
     s->ramp_from = step;
-    return backend->set_params(s->state, s->best_params, error);
+    KD_TRY(backend->set_params(s->state, s->best_params, error));
+    return s->rounding ? backend->set_units(s->state, s->outcome.units, error) : KDINR_OK;
+}
+
+/* Units from the parameters as they are. Rounding raises the loss, which is no collapse. */
+static kdinr_status start_rounding(session *s, kdinr_error *error)
+{
+    const kd_backend *backend = s->run->backend;
+    const kd_rounding *rounding = s->schedule->rounding;
+
+    KD_TRY(backend->get_params(s->state, s->best_params, error));
+    KD_TRY(rounding->choose(rounding->user, s->best_params, s->outcome.units, error));
+    s->rounding = true;
+    s->best = INFINITY;
+    s->sum = 0.0;
+    return backend->set_units(s->state, s->outcome.units, error);
 }
 
 static double learning_rate(const session *s, double step, double steps)
@@ -158,10 +180,15 @@ static kdinr_status attempt(session *s, const float *params, bool *failed, kdinr
     s->best = INFINITY;
     s->sum = s->n_last = s->outcome.loss = s->ramp_from = 0.0;
     s->outcome.rollbacks = 0;
+    s->rounding = false;
     memset(&s->targets, 0, sizeof s->targets);
     memcpy(s->best_params, params, s->net->n_params * sizeof *params);
     KD_TRY(s->run->backend->set_params(s->state, params, error));
     for (double step = 0.0; step < steps; step += 1.0) {
+        if (s->schedule->rounding != NULL &&
+            (step == floor(ROUND_FROM * steps) || step == floor(ROUND_AGAIN * steps))) {
+            KD_TRY(start_rounding(s, error));
+        }
         KD_TRY(train_step(s, step, steps, error));
         if (fmod(step + 1.0, WATCH_BATCHES) == 0.0) KD_TRY(watch(s, step, error));
         if (step == floor(steps / 4.0) && steps >= 4.0 * PATIENCE_BATCHES &&
@@ -192,6 +219,7 @@ kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
     bool failed = true, kept = false;
     kdinr_status status = KDINR_OK;
 
+    s.outcome.n_units = schedule->rounding == NULL ? 0 : 2 * net->n_layers;
     KD_TRY(kd_part_take(run->part, key, params, net->n_params, &s.outcome, &kept, error));
     if (kept) {
         if (outcome != NULL) *outcome = s.outcome;
@@ -210,6 +238,7 @@ kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
         s.outcome.restarts++;
     }
     KD_TRY_DONE(run->backend->get_params(s.state, params, error));
+    if (s.rounding) kd_net_round(net, s.outcome.units, params);
     KD_TRY_DONE(kd_part_add(run->part, key, params, net->n_params, &s.outcome, error));
     if (outcome != NULL) *outcome = s.outcome;
 

@@ -31,12 +31,23 @@ typedef struct kd_source {
     void *user;
 } kd_source;
 
+/** The last part of a training with parameters rounded as the file will round them, so that they
+ *  learn to live with it. */
+typedef struct kd_rounding {
+    /** What each tensor is rounded to; asked twice, the second time nearly at the end.
+     *  params  in  [n_params] at present
+     *  units   out [2 * n_layers], > 0 */
+    kdinr_status (*choose)(void *user, const float *params, float *units, kdinr_error *error);
+    void *user;
+} kd_rounding;
+
 /** How long and how fast. */
 typedef struct kd_schedule {
     double samples; /* to draw in all; at least one batch is drawn */
     size_t batch;
-    double rate; /* learning rate at the top of the schedule */
-    double work; /* share of run->work_total that this training stands for */
+    double rate;                 /* learning rate at the top of the schedule */
+    double work;                 /* share of run->work_total that this training stands for */
+    const kd_rounding *rounding; /* NULL: parameters are not rounded */
 } kd_schedule;
 
 /** Learning rate as a fraction of the top at progress x in [0,1]. Cosine: 2 % warm-up, then to 1 %.
@@ -45,10 +56,12 @@ double kd_train_decay(kdinr_decay decay, double x);
 
 /** What came out. */
 typedef struct kd_outcome {
-    double loss;     /* mean squared error over the last tenth of the batches */
-    double variance; /* of the targets: the loss of the best constant */
-    int restarts;    /* from the initial values, with half the rate */
-    int rollbacks;   /* to the best parameters so far, with half the rate */
+    double loss;                     /* mean squared error over the last tenth of the batches */
+    double variance;                 /* of the targets: the loss of the best constant */
+    int restarts;                    /* from the initial values, with half the rate */
+    int rollbacks;                   /* to the best parameters so far, with half the rate */
+    int n_units;                     /* 2 * n_layers with schedule->rounding, else 0 */
+    float units[KD_NET_MAX_TENSORS]; /* [n_units] the parameters are multiples of these */
 } kd_outcome;
 
 /** Train. Networks of sines can collapse to their mean in the midst of training. Two watches: a run

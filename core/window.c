@@ -83,7 +83,8 @@ static void fill_constant(kd_track *track)
 }
 
 /* Student of brick b, into the model. */
-static kdinr_status distil_brick(kd_track *track, kd_run *run, int b, int width, kdinr_error *error)
+static kdinr_status distil_brick(kd_track *track, kd_run *run, int b, const kd_plan_student *size,
+                                 kdinr_error *error)
 {
     const size_t n_open = (size_t)track->n_open, n = (size_t)track->n_bricks;
     const size_t i = track->n_networks - n + (size_t)b;
@@ -93,6 +94,7 @@ static kdinr_status distil_brick(kd_track *track, kd_run *run, int b, int width,
     const float **values = calloc(n_open, sizeof(float *));
     uint8_t **classes = calloc(n_open, sizeof *classes);
     kd_student_plan plan = {.shape = track->plan.teacher,
+                            .size = size->bytes,
                             .stream =
                                 kd_track_stream(track, 2, kd_track_array(track)->n_windows, b)};
     kd_lesson lesson = {.n_steps = track->n_open,
@@ -112,11 +114,11 @@ static kdinr_status distil_brick(kd_track *track, kd_run *run, int b, int width,
     }
     KD_TRY_DONE(cut_maps(track, b, classes, error));
     lesson.teachers = teachers;
-    lesson.values = run->options->direct ? values : NULL;
+    lesson.values = values;
     lesson.classes = (const uint8_t *const *)classes;
     lesson.blocks = kd_sampler_blocks(track->bricks[b].dims, track->block_edge);
     plan.shape.n_inputs = 4;
-    plan.shape.width = width;
+    plan.shape.width = size->width;
     plan.schedule = (kd_schedule){.samples = track->plan.student_samples,
                                   .batch = (size_t)run->options->batch,
                                   .rate = run->options->student_rate,
@@ -124,7 +126,7 @@ static kdinr_status distil_brick(kd_track *track, kd_run *run, int b, int width,
     KD_TRY_DONE(kd_distill_train(run, &lesson, &plan, student, error));
     memcpy(network->range, student->range, sizeof network->range);
     network->kind = student->params == NULL ? KD_NETWORK_CONSTANT : KD_NETWORK_FLOAT32;
-    network->width = student->params == NULL ? 0 : width;
+    network->width = student->params == NULL ? 0 : size->width;
     network->depth = student->params == NULL ? 0 : plan.shape.depth;
     network->params = student->params; /* the model owns them now */
     student->params = NULL;
@@ -175,27 +177,28 @@ kdinr_status kd_window_close(kd_track *track, kd_run *run, kdinr_error *error)
 {
     const size_t n = (size_t)track->n_bricks;
     double *weights = malloc(n * sizeof *weights);
-    int *widths = malloc(n * sizeof *widths);
+    kd_plan_student *sizes = malloc(n * sizeof *sizes);
     kdinr_status status = KDINR_OK;
 
     if (track->n_open == 0) goto done;
-    if (weights == NULL || widths == NULL) {
+    if (weights == NULL || sizes == NULL) {
         status = kd_fail_memory(error, n * sizeof *weights, "window");
         goto done;
     }
     run->stage = "student";
     brick_weights(track, weights);
-    kd_plan_widths(run->options, &track->plan, track->n_open, track->n_bricks, weights, widths);
+    kd_plan_students(run->options, &track->plan, track->n_open, track->model->n_steps,
+                     track->n_bricks, weights, sizes);
     KD_TRY_DONE(grow_windows(track, error));
     if (track->no_networks) fill_constant(track);
     for (int b = 0; b < track->n_bricks && !track->no_networks; b++) {
-        KD_TRY_DONE(distil_brick(track, run, b, widths[b], error));
+        KD_TRY_DONE(distil_brick(track, run, b, &sizes[b], error));
     }
     KD_TRY_DONE(estimate_quality(track, run, error));
     clear_window(track);
 
 done:
     free(weights);
-    free(widths);
+    free(sizes);
     return status;
 }

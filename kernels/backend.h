@@ -14,7 +14,8 @@ enum {
     KD_NET_MAX_WIDTH = 256, /* m; the widest layer has 4m neurons */
     KD_NET_MAX_INPUTS = 4,
     KD_NET_MAX_OUTPUTS = 9,
-    KD_NET_MAX_LAYERS = 3 + 3 * KD_NET_MAX_DEPTH + 1
+    KD_NET_MAX_LAYERS = 3 + 3 * KD_NET_MAX_DEPTH + 1,
+    KD_NET_MAX_TENSORS = 2 * KD_NET_MAX_LAYERS /* weights and biases of each layer */
 };
 
 /** One linear layer, y = W x + b, followed by sin(omega * y) unless omega is 0.
@@ -76,11 +77,18 @@ typedef struct kd_backend {
                          kdinr_error *error);
     void (*close)(void *state); /* NULL is fine */
 
-    /** Copy parameters in ([n_params]) and reset the optimiser's state. */
+    /** Copy parameters in ([n_params]) and reset the optimiser's state. Ends what set_units began.
+     */
     kdinr_status (*set_params)(void *state, const float *params, kdinr_error *error);
 
-    /** Copy parameters out ([n_params]). */
+    /** Copy parameters out ([n_params]), not rounded. */
     kdinr_status (*get_params)(void *state, float *params, kdinr_error *error);
+
+    /** Training instances only: from now on answers, losses and gradients are those of the
+     *  parameters rounded to multiples of their tensor's unit, while the optimiser moves the
+     *  parameters themselves (the gradient goes "straight through" the rounding).
+     *  units  in [2 * n_layers] of weights and biases of layer 0, 1, ..., each > 0 */
+    kdinr_status (*set_units)(void *state, const float *units, kdinr_error *error);
 
     /** Mean squared error over n samples and all outputs, and its gradient; nothing moves.
      *  coords    in  [n][n_inputs], about [-1,1]

@@ -1,5 +1,6 @@
 /* The reference backend's instance: owns the parameters and calls the operations in order.
  * Above: backend.h. Below: forward.c, backward.c, adam.c, muon.c. One thread, doubles. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,9 @@ typedef struct instance {
     kd_backend_config config;
     size_t step; /* optimiser steps done */
     double *params, *gradient, *first, *second, *scratch;
+    double *rounded; /* [n_params] what samples see once there are units, else not used */
+    bool rounding;
+    float units[KD_NET_MAX_TENSORS];
     kd_reference_trace trace;
 } instance;
 
@@ -30,6 +34,7 @@ static void reference_close(void *state)
     free(self->first);
     free(self->second);
     free(self->scratch);
+    free(self->rounded);
     free(self);
 }
 
@@ -52,8 +57,9 @@ static bool allocate(instance *self)
     self->first = calloc(n, sizeof *self->first);
     self->second = calloc(n, sizeof *self->second);
     self->scratch = calloc(scratch_count(&self->net), sizeof *self->scratch);
+    self->rounded = calloc(n, sizeof *self->rounded);
     return self->params != NULL && self->gradient != NULL && self->first != NULL &&
-           self->second != NULL && self->scratch != NULL;
+           self->second != NULL && self->scratch != NULL && self->rounded != NULL;
 }
 
 static kdinr_status reference_open(const kd_net *net, const kd_backend_config *config, void **state,
@@ -81,6 +87,7 @@ static kdinr_status reference_set_params(void *state, const float *params, kdinr
         self->params[i] = (double)params[i];
     }
     self->step = 0;
+    self->rounding = false;
     if (self->config.training) {
         memset(self->first, 0, n * sizeof *self->first);
         memset(self->second, 0, n * sizeof *self->second);
@@ -98,12 +105,44 @@ static kdinr_status reference_get_params(void *state, float *params, kdinr_error
     return KDINR_OK;
 }
 
+static void round_run(instance *self, size_t at, size_t n, double unit)
+{
+    for (size_t i = at; i < at + n; i++) {
+        self->rounded[i] = nearbyint(self->params[i] / unit) * unit;
+    }
+}
+
+static void round_params(instance *self)
+{
+    for (int l = 0; self->rounding && l < self->net.n_layers; l++) {
+        const kd_layer *layer = &self->net.layers[l];
+        const size_t n_out = (size_t)layer->n_out;
+        round_run(self, layer->weights, n_out * (size_t)layer->n_in, (double)self->units[2 * l]);
+        round_run(self, layer->biases, n_out, (double)self->units[2 * l + 1]);
+    }
+}
+
+static kdinr_status reference_set_units(void *state, const float *units, kdinr_error *error)
+{
+    (void)error;
+    instance *self = state;
+    self->rounding = true;
+    memcpy(self->units, units, 2 * (size_t)self->net.n_layers * sizeof *units);
+    round_params(self);
+    return KDINR_OK;
+}
+
+static const double *seen_params(const instance *self)
+{
+    return self->rounding ? self->rounded : self->params;
+}
+
 static void forward_sample(instance *self, const float *coords)
 {
     for (int i = 0; i < self->net.n_inputs; i++) {
         self->trace.inputs[0][i] = (double)coords[i];
     }
-    kd_reference_forward(&self->net, self->params, &self->trace);
+    kd_reference_forward(&self->net, seen_params(self), &self->trace);
 }
 
 /* self->gradient and *loss over the batch */
@@ -128,7 +167,7 @@ static kdinr_status batch_gradient(instance *self, const float *coords, const fl
             sum += miss * miss;
             by_output[c] = 2 * miss / count;
         }
-        kd_reference_backward(net, self->params, &self->trace, by_output, self->gradient);
+        kd_reference_backward(net, seen_params(self), &self->trace, by_output, self->gradient);
     }
     *loss = sum / count;
     return KDINR_OK;
@@ -169,6 +208,7 @@ static kdinr_status reference_train_step(void *state, const float *coords, const
         }
         step_adam(self, layer->biases, n_out, step->rate_adam);
     }
+    round_params(self);
     return KDINR_OK;
 }
 
@@ -208,6 +248,7 @@ const kd_backend kd_reference_backend = {
     .close = reference_close,
     .set_params = reference_set_params,
     .get_params = reference_get_params,
+    .set_units = reference_set_units,
     .gradient = reference_gradient,
     .train_step = reference_train_step,
     .evaluate = reference_evaluate,

@@ -500,8 +500,9 @@ class Failures(Case):
 
     def test_networks_that_learned_nothing(self):
         chance = random.Random(1)
-        self.write("noise.raw", [chance.gauss(0, 1) for _ in range(16 * 12 * 10)])
+        self.write("noise.raw", [chance.gauss(0, 1) for _ in range(32 * 32 * 20)])
         self.flags.remove("--keep-bad")
+        self.flags[4:7] = ["32,32,20", "--ratio", "80"]  # too small to learn it by heart
         result = self.run_kdinr(*self.flags, "noise.raw")
         self.assertEqual(result.returncode, 1, result.stdout)
         self.assertIn("they did not learn the data", result.stderr)

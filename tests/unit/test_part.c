@@ -40,8 +40,7 @@ static run small_run(void)
 {
     run one = {.options = series_options(), .stop = 2.0, .scale = 1.0f};
 
-    one.options.ratio = 4;
-    one.options.width = 2;
+    one.options.ratio = 8; /* networks of width 2 or 3, with rounded parameters */
     one.options.depth = 1;
     one.options.batch = 64;
     one.options.teacher_samples = 320;
@@ -49,6 +48,7 @@ static run small_run(void)
     one.options.bricks[0] = 2;
     one.options.bricks[1] = one.options.bricks[2] = 1;
     one.options.window = 2;
+    one.options.window_memory = 0; /* a teacher for every step: more to keep */
     one.options.n_steps = N_STEPS;
     one.options.omega_first = 0;
     one.options.n_threads = 1;
@@ -254,7 +254,7 @@ static void part_of_other_options_or_data_is_refused(void **state)
     one.options.resume = true;
     one.options.ratio = 5;
     check_fails(compress(&one, &error), KDINR_ERROR_ARGUMENT,
-                "option ratio is not the one that " PART " was made with (5 now, 4 then)", error);
+                "option ratio is not the one that " PART " was made with (5 now, 8 then)", error);
     one.options.ratio = 4;
     one.options.seed += (uint64_t)1 << 40;
     check_fails(compress(&one, &error), KDINR_ERROR_ARGUMENT, "option seed", error);
@@ -418,14 +418,18 @@ static kd_part *open_part(bool resume)
 static void part_takes_only_what_is_sound(void **state)
 {
     const float bad[] = {NAN, INFINITY, 1e30f};
-    const kd_outcome outcome = {.loss = 0.5, .variance = 1.0, .restarts = 1, .rollbacks = 2};
+    const float bad_units[] = {NAN, 0.0f, 1.5f};
+    kd_outcome outcome = {
+        .loss = 0.5, .variance = 1.0, .restarts = 1, .rollbacks = 2, .n_units = 2};
     kdinr_error error;
 
     (void)state;
     unlink(PART);
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 7; i++) {
+        outcome.units[0] = 0.25f;
+        outcome.units[1] = i == 6 || i < 3 ? 0.125f : bad_units[i - 3];
         float params[3] = {1.0f, 2.0f, i < 3 ? bad[i] : 3.0f}, taken_params[3] = {7.0f, 7.0f, 7.0f};
-        kd_outcome found = {0};
+        kd_outcome found = {.n_units = 2};
         bool taken;
         kd_part *part = open_part(false);
 
@@ -433,11 +437,12 @@ static void part_takes_only_what_is_sound(void **state)
         kd_part_close(part, false);
         part = open_part(true);
         check_ok(kd_part_take(part, 42, taken_params, 3, &found, &taken, &error), error);
-        assert_int_equal(taken, i == 3);
-        check_near(taken_params[0], i == 3 ? 1.0 : 7.0, 0.0);
-        check_near(found.loss, i == 3 ? 0.5 : 0.0, 0.0);
-        assert_int_equal(found.rollbacks, i == 3 ? 2 : 0);
-        kd_part_close(part, i == 3);
+        assert_int_equal(taken, i == 6);
+        check_near(taken_params[0], i == 6 ? 1.0 : 7.0, 0.0);
+        check_near(found.loss, i == 6 ? 0.5 : 0.0, 0.0);
+        assert_int_equal(found.rollbacks, i == 6 ? 2 : 0);
+        check_near(found.units[1], i == 6 ? 0.125 : 0.0, 0.0);
+        kd_part_close(part, i == 6);
     }
     assert_false(is_there(PART));
 }

@@ -1,6 +1,7 @@
 /* Quantisation of a student's parameters (core/quant.c). */
 #include "check.h"
 
+#include "entropy.h"
 #include "quant.h"
 #include "rng.h"
 
@@ -47,7 +48,7 @@ static int set_up(void **state)
         .kind = KD_NETWORK_FLOAT32, .width = WIDTH, .depth = DEPTH, .range = {{0.0f, 1.0f}}};
     const kd_quant_probe probe = {find_backend(), 1, &f->net, f->params, f->coords, N_COORDS, key};
     check_ok(kd_quant_measure(&probe, f->sensitivity, &error), error);
-    f->item = (kd_quant_item){&f->array, &f->network, f->params, f->sensitivity, 1.0};
+    f->item = (kd_quant_item){&f->array, &f->network, f->params, f->sensitivity, 1.0, NULL};
     *state = f;
     return 0;
 }
@@ -95,7 +96,7 @@ static void quant_adds_the_error_it_was_asked_for(void **state)
         const double lambda = kd_quant_lambda_for(&f->item, 1, mse);
 
         check_ok(kd_quant_apply(&f->item, 1, lambda, &error), error);
-        const double expected = kd_quant_expected(&f->array, &f->network, f->sensitivity);
+        const double expected = kd_quant_expected(&f->array, &f->network, f->sensitivity, NULL);
         const double found = output_error(f);
         /* steps are rounded down to eighths of an octave, and one draw of rounding errors varies */
         assert_true(expected <= 1.001 * mse && expected > 0.6 * mse);
@@ -120,6 +121,74 @@ static void quant_finer_steps_give_larger_files(void **state)
     }
 }
 
+static double coded_bytes(const fixture *f, const float *units)
+{
+    kd_entropy_tensor tensors[KD_KDM_MAX_TENSORS];
+    int16_t codes[MOST_PARAMS];
+    uint8_t *packed;
+    size_t size;
+    kdinr_error error;
+
+    for (int tensor = 0; tensor < 2 * f->net.n_layers; tensor++) {
+        const kd_layer *layer = &f->net.layers[tensor / 2];
+        const size_t n_out = (size_t)layer->n_out;
+        const size_t start = tensor % 2 == 1 ? layer->biases : layer->weights;
+        const size_t n = tensor % 2 == 1 ? n_out : n_out * (size_t)layer->n_in;
+
+        for (size_t i = start; i < start + n; i++) {
+            codes[i] = (int16_t)nearbyint((double)f->params[i] / (double)units[tensor]);
+        }
+        tensors[tensor] = (kd_entropy_tensor){tensor, codes + start, n};
+    }
+    check_ok(kd_entropy_pack_codes(tensors, 2 * (size_t)f->net.n_layers, &packed, &size, &error),
+             error);
+    free(packed);
+    return (double)size;
+}
+
+static void quant_units_keep_to_the_size(void **state)
+{
+    fixture *f = *state;
+    float units[KD_KDM_MAX_TENSORS];
+    kdinr_error error;
+
+    for (double bits = 3.0; bits <= 9.0; bits += 1.5) {
+        const double size = bits * (double)f->net.n_params / 8.0;
+
+        check_ok(kd_quant_units(&f->net, f->params, f->sensitivity, size, units, &error), error);
+        const double found = coded_bytes(f, units);
+        assert_true(found <= size && found > 0.97 * size);
+    }
+}
+
+/* Parameters that are multiples of units lose nothing; a little more lambda moves some tensors. */
+static void quant_rounded_parameters_are_exact(void **state)
+{
+    fixture *f = *state;
+    float units[KD_KDM_MAX_TENSORS];
+    kdinr_error error;
+    int n_moved = 0;
+
+    check_ok(kd_quant_units(&f->net, f->params, f->sensitivity, 0.7 * (double)f->net.n_params,
+                            units, &error),
+             error);
+    kd_net_round(&f->net, units, f->params);
+    f->item.units = units;
+    check_ok(kd_quant_apply(&f->item, 1, 0.0, &error), error);
+    check_near(output_error(f), 0.0, 0.0);
+    check_near(kd_quant_expected(&f->array, &f->network, f->sensitivity, units), 0.0, 0.0);
+    check_ok(kd_quant_apply(&f->item, 1, 0.06, &error), error);
+    for (int tensor = 0; tensor < 2 * f->net.n_layers; tensor++) {
+        const float step = kd_kdm_step(f->network.steps[tensor]);
+
+        assert_true(step >= units[tensor] && step < 1.1f * units[tensor]);
+        n_moved += step > units[tensor];
+    }
+    assert_true(n_moved > f->net.n_layers / 2 && n_moved < 2 * f->net.n_layers);
+    assert_true(kd_quant_expected(&f->array, &f->network, f->sensitivity, units) > 0.0);
+    f->item.units = NULL;
+}
+
 static void quant_float16_and_float32_keep_what_they_can(void **state)
 {
     fixture *f = *state;
@@ -139,6 +208,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(quant_adds_the_error_it_was_asked_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(quant_finer_steps_give_larger_files, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(quant_units_keep_to_the_size, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(quant_rounded_parameters_are_exact, set_up, tear_down),
         cmocka_unit_test_setup_teardown(quant_float16_and_float32_keep_what_they_can, set_up,
                                         tear_down),
     };

@@ -17,10 +17,29 @@ static void train_decay_follows_both_schedules(void **state)
     assert_true(kd_train_decay(KDINR_DECAY_COSINE, 0.005) < 0.3);
 }
 
+enum { MOST_PARAMS = 1024 };
+
 /* value = slope of the first coordinate, or not a number after some samples */
 typedef struct line {
     uint64_t bad_from;
+    float unit; /* parameters are rounded to this; 0: not rounded */
+    int asked;  /* how often for units */
+    size_t n_params;
+    float params[MOST_PARAMS]; /* the trained ones */
 } line;
+
+static kdinr_status choose_units(void *user, const float *params, float *units, kdinr_error *error)
+{
+    line *source = user;
+
+    (void)error;
+    assert_true(isfinite(params[0]));
+    source->asked++;
+    for (int i = 0; i < 2 * (3 + 3 + 1); i++) {
+        units[i] = source->unit;
+    }
+    return KDINR_OK;
+}
 
 static kdinr_status draw_line(void *user, uint64_t first, size_t n, float *coords, float *targets,
                               kdinr_error *error)
@@ -42,23 +61,31 @@ static kdinr_status train_line(const kdinr_options *options, line *user, kd_outc
                                kdinr_error *error)
 {
     const kd_net_shape shape = {3, 1, 4, 1, 3, 5.0f, 30.0f};
-    const kd_schedule schedule = {.samples = 64.0 * 400, .batch = 64, .rate = 1e-3, .work = 1.0};
+    const kd_rounding rounding = {choose_units, user};
+    const kd_schedule schedule = {.samples = 64.0 * 400,
+                                  .batch = 64,
+                                  .rate = 1e-3,
+                                  .work = 1.0,
+                                  .rounding = user->unit > 0.0f ? &rounding : NULL};
     const kd_source source = {draw_line, user};
     kd_run run = {.options = options, .work_total = 1.0, .stage = "test"};
-    float params[1024];
+    float params[MOST_PARAMS];
     kd_net net;
 
     kd_net_layout(&shape, &net);
-    assert_true(net.n_params <= 1024);
+    assert_true(net.n_params <= MOST_PARAMS);
     kd_net_initialise(&net, 30.0f, 1, 1, params);
     check_ok(kd_backend_find("auto", &run.backend, error), *error);
-    return kd_train(&run, &net, &source, &schedule, params, outcome, error);
+    const kdinr_status status = kd_train(&run, &net, &source, &schedule, params, outcome, error);
+    user->n_params = net.n_params;
+    memcpy(user->params, params, net.n_params * sizeof *params);
+    return status;
 }
 
 static void train_learns_a_line(void **state)
 {
     const kdinr_options options = kdinr_options_default();
-    line user = {UINT64_MAX};
+    line user = {.bad_from = UINT64_MAX};
     kd_outcome outcome;
     kdinr_error error;
 
@@ -69,10 +96,28 @@ static void train_learns_a_line(void **state)
     assert_int_equal(outcome.restarts, 0);
 }
 
+static void train_ends_with_multiples_of_the_units(void **state)
+{
+    const kdinr_options options = kdinr_options_default();
+    line user = {.bad_from = UINT64_MAX, .unit = 1.0f / 64.0f};
+    kd_outcome outcome;
+    kdinr_error error;
+
+    (void)state;
+    check_ok(train_line(&options, &user, &outcome, &error), error);
+    assert_int_equal(outcome.n_units, 2 * (3 + 3 + 1));
+    check_near(outcome.units[3], 1.0 / 64.0, 0.0);
+    assert_int_equal(user.asked, 2);
+    for (size_t i = 0; i < user.n_params; i++) {
+        check_near(user.params[i] * 64.0f, nearbyintf(user.params[i] * 64.0f), 0.0);
+    }
+    assert_true(outcome.loss < 0.05 * outcome.variance); /* coarse, but learnt with */
+}
+
 static void train_reports_divergence(void **state)
 {
     const kdinr_options options = kdinr_options_default();
-    line user = {64 * 50};
+    line user = {.bad_from = 64 * 50};
     kd_outcome outcome;
     kdinr_error error;
 
@@ -91,7 +136,7 @@ static bool refuse(void *user, double fraction, const char *stage)
 static void train_stops_when_told(void **state)
 {
     kdinr_options options = kdinr_options_default();
-    line user = {UINT64_MAX};
+    line user = {.bad_from = UINT64_MAX};
     kdinr_error error;
 
     (void)state;
@@ -104,6 +149,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(train_decay_follows_both_schedules),
         cmocka_unit_test(train_learns_a_line),
+        cmocka_unit_test(train_ends_with_multiples_of_the_units),
         cmocka_unit_test(train_reports_divergence),
         cmocka_unit_test(train_stops_when_told),
     };
