@@ -48,7 +48,7 @@ static kdinr_status time_steps(const kd_backend *backend, void *state, const flo
 static kdinr_status time_sample(const kdinr_options *options, const kd_net_shape *shape,
                                 double *seconds, kdinr_error *error)
 {
-    const size_t n = (size_t)options->batch;
+    const size_t n = kd_plan_batch(options, 0.0);
     const kd_backend_config config = {.n_threads = options->n_threads,
                                       .training = true,
                                       .optimizer = options->optimizer,

@@ -169,8 +169,8 @@ typedef struct kdinr_options {
     kdinr_effort effort; /**< scales the sample budgets: low 1/4, normal 1, high 4 */
     kdinr_optimizer optimizer;
     kdinr_decay decay; /**< cosine to 1 % after 2 % warm-up, or halved every epochs/4 */
-    int batch;         /**< samples per optimiser step, 1..2^20 */
-    int epochs;        /**< of the paper's schedule; 0: sample budgets below apply. Sec. IV: 400 */
+    int batch;  /**< samples per optimiser step, 1..2^20; 0: chosen from the number of samples */
+    int epochs; /**< of the paper's schedule; 0: sample budgets below apply. Sec. IV: 400 */
     double teacher_samples;   /**< samples per teacher, 0: chosen (or from epochs) */
     double student_samples;   /**< samples per student, 0: chosen (or from epochs) */
     double teacher_rate;      /**< learning rate of stage 1, 1e-7..1 */

@@ -18,7 +18,6 @@ kdinr_options kdinr_options_default(void)
                                    .effort = KDINR_EFFORT_NORMAL,
                                    .optimizer = KDINR_OPTIMIZER_MUON,
                                    .decay = KDINR_DECAY_COSINE,
-                                   .batch = 512,
                                    .teacher_rate = 1e-3,
                                    .student_rate = 1e-3,
                                    .matrix_rate_scale = 0.25,
@@ -49,6 +48,7 @@ kdinr_options kdinr_options_paper(void)
     options.student_rate = 1e-5;
     options.warm_start = false;
     options.window_memory = 0;
+    options.batch = 512;
     options.epsilon = 0.01;
     options.weights = KDINR_WEIGHTS_FLOAT32;
     return options;
@@ -88,7 +88,7 @@ static const number numbers[] = {
     INTEGER(effort, false, 0, 2),
     INTEGER(optimizer, false, 0, 1),
     INTEGER(decay, false, 0, 1),
-    INTEGER(batch, false, 1, 1 << 20),
+    INTEGER(batch, true, 1, 1 << 20),
     INTEGER(epochs, true, 1, 1e6),
     REAL(teacher_samples, true, 1, 1e15),
     REAL(student_samples, true, 1, 1e15),

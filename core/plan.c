@@ -12,7 +12,9 @@
 #define MOST_PARAMS    40000.0
 #define BITS_PER_PARAM 6.0  /* more, narrower weights lose, and so do fewer, finer ones */
 #define NETWORK_BYTES  30.0 /* shape, ranges and steps of one network in the file */
-#define STEP_WEIGHT    8    /* a step counts like this many samples when choosing what to split */
+/* Trainings of up to this many samples have batches of 512. */
+#define LEAST_BATCH_SAMPLES 12e6
+#define STEP_WEIGHT         8 /* a step counts like this many samples when choosing what to split */
 
 enum {
     DEFAULT_DEPTH = 2,
@@ -41,6 +43,15 @@ double kd_plan_bits(const kdinr_options *options)
     default:
         return BITS_PER_PARAM;
     }
+}
+
+/* Short trainings want many steps, long ones little noise: a step of four times the samples draws
+ * twice as many. */
+size_t kd_plan_batch(const kdinr_options *options, double samples)
+{
+    const double larger = fmax(1.0, fmin(8.0, sqrt(samples / LEAST_BATCH_SAMPLES)));
+
+    return options->batch > 0 ? (size_t)options->batch : 64 * (size_t)(8.0 * larger);
 }
 
 static double effort_factor(kdinr_effort effort)

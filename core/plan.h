@@ -22,6 +22,9 @@ typedef struct kd_plan {
 /** Bits that one stored parameter is expected to take, when the ratio decides. */
 double kd_plan_bits(const kdinr_options *options);
 
+/** Samples per optimiser step of a training that draws `samples` in all. */
+size_t kd_plan_batch(const kdinr_options *options, double samples);
+
 /** What planning looks at. */
 typedef struct kd_plan_input {
     int samples[3]; /* of the array, per axis */

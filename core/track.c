@@ -261,7 +261,7 @@ static kdinr_status train_teacher(kd_track *track, kd_run *run, const kd_cut *cu
                             .cold_samples = track->plan.cold_samples};
 
     plan.schedule = (kd_schedule){.samples = track->plan.teacher_samples,
-                                  .batch = (size_t)run->options->batch,
+                                  .batch = kd_plan_batch(run->options, track->plan.teacher_samples),
                                   .rate = run->options->teacher_rate,
                                   .work = track->plan.teacher_samples};
     if (run->options->warm_start && track->n_open > 0 && !track->plan.keeps)

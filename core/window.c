@@ -120,7 +120,7 @@ static kdinr_status distil_brick(kd_track *track, kd_run *run, int b, const kd_p
     plan.shape.n_inputs = 4;
     plan.shape.width = size->width;
     plan.schedule = (kd_schedule){.samples = track->plan.student_samples,
-                                  .batch = (size_t)run->options->batch,
+                                  .batch = kd_plan_batch(run->options, track->plan.student_samples),
                                   .rate = run->options->student_rate,
                                   .work = track->plan.student_samples};
     KD_TRY_DONE(kd_distill_train(run, &lesson, &plan, student, error));

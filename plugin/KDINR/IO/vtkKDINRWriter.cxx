@@ -80,6 +80,10 @@ kdinr_options vtkKDINRWriter::Options(int numberOfSteps)
   options.width = this->Width ? this->Width : options.width;
   options.depth = this->Depth ? this->Depth : options.depth;
   options.window = this->Window ? this->Window : options.window;
+  if (this->Preset != PRESET_PAPER)
+  {
+    options.window_memory = this->WindowMemory * (1 << 30);
+  }
   for (int axis = 0; axis < 3; ++axis)
   {
     const int count = this->BrickCounts[axis];
@@ -280,6 +284,7 @@ void vtkKDINRWriter::PrintSelf(ostream& os, vtkIndent indent)
      << indent << "BrickCounts: " << this->BrickCounts[0] << " " << this->BrickCounts[1] << " "
      << this->BrickCounts[2] << "\n"
      << indent << "Window: " << this->Window << "\n"
+     << indent << "WindowMemory: " << this->WindowMemory << "\n"
      << indent << "Seed: " << this->Seed << "\n"
      << indent << "NumberOfThreads: " << this->NumberOfThreads << "\n"
      << indent << "Backend: " << this->Backend << "\n"

@@ -164,6 +164,13 @@ public:
   ///@}
 
   ///@{
+  /** GiB in which the time steps that share a network may be kept until it is trained, so that it
+   *  learns the data itself; 0, or with PRESET_PAPER: one step in memory at a time. Default 1. */
+  vtkSetClampMacro(WindowMemory, double, 0.0, 1e9);
+  vtkGetMacro(WindowMemory, double);
+  ///@}
+
+  ///@{
   /** Start of the random numbers. Default 1. */
   vtkSetClampMacro(Seed, int, 0, VTK_INT_MAX);
   vtkGetMacro(Seed, int);
@@ -240,6 +247,7 @@ private:
   int Depth = 0;
   int BrickCounts[3] = { 0, 0, 0 };
   int Window = 0;
+  double WindowMemory = 1.0;
   int Seed = 1;
   int NumberOfThreads = 0;
   std::string Backend = "auto";
