@@ -545,7 +545,7 @@ class Usage(Case):
     def test_options_out_of_range(self):
         flags = ["compress", "-o", "a.kdm", "--dims", "16,12,10", "s.raw"]
         for option in (["--ratio", "0.5"], ["--width", "1000"], ["--block-size", "3"],
-                       ["--backend", "abacus"], ["--components", "0"], ["--batch", "0"],
+                       ["--backend", "abacus"], ["--components", "0"], ["--batch", "-1"],
                        ["--sampling-rate", "7"], ["--threads", "-1"]):
             self.fails(2, "", *flags, *option)
 
