@@ -131,25 +131,33 @@ static void quantise_tensor(const float *params, size_t n, double step, uint8_t 
     }
 }
 
-/* Bytes of the codes that steps lambda / sqrt(sensitivity) give, and these steps. */
-static kdinr_status coded_size(const kd_net *net, const float *params, const double *sensitivity,
-                               double log2_lambda, int16_t *codes, float *units, size_t *size,
-                               kdinr_error *error)
+/* What choosing units works on. */
+typedef struct trial {
+    const kd_net *net;
+    const float *params;
+    const double *sensitivity;
+    int16_t *codes; /* [n_params] */
+    float *units;   /* [2 * n_layers] */
+} trial;
+
+/* Bytes of the codes that steps lambda / sqrt(sensitivity) give, and these steps as units. */
+static kdinr_status coded_size(const trial *t, double log2_lambda, size_t *size, kdinr_error *error)
 {
+    const int n_tensors = 2 * t->net->n_layers;
     kd_entropy_tensor tensors[KD_KDM_MAX_TENSORS];
     uint8_t *packed;
 
-    for (int tensor = 0; tensor < 2 * net->n_layers; tensor++) {
-        const double step = exp2(log2_lambda) / sqrt(sensitivity[tensor]);
+    for (int tensor = 0; tensor < n_tensors; tensor++) {
+        const double step = exp2(log2_lambda) / sqrt(t->sensitivity[tensor]);
         uint8_t code;
         size_t n;
-        const size_t start = tensor_start(net, tensor, &n);
+        const size_t start = tensor_start(t->net, tensor, &n);
 
-        quantise_tensor(params + start, n, step, &code, codes + start);
-        units[tensor] = kd_kdm_step(code);
-        tensors[tensor] = (kd_entropy_tensor){tensor, codes + start, n};
+        quantise_tensor(t->params + start, n, step, &code, t->codes + start);
+        t->units[tensor] = kd_kdm_step(code);
+        tensors[tensor] = (kd_entropy_tensor){tensor, t->codes + start, n};
     }
-    KD_TRY(kd_entropy_pack_codes(tensors, 2 * (size_t)net->n_layers, &packed, size, error));
+    KD_TRY(kd_entropy_pack_codes(tensors, (size_t)n_tensors, &packed, size, error));
     free(packed);
     return KDINR_OK;
 }
@@ -157,22 +165,22 @@ static kdinr_status coded_size(const kd_net *net, const float *params, const dou
 kdinr_status kd_quant_units(const kd_net *net, const float *params, const double *sensitivity,
                             double size, float *units, kdinr_error *error)
 {
+    const trial t = {net, params, sensitivity, malloc(net->n_params * sizeof *t.codes), units};
     double low = -30.0, high = 10.0; /* of log2 lambda: steps finer and coarser than any use */
-    int16_t *codes = malloc(net->n_params * sizeof *codes);
     kdinr_status status = KDINR_OK;
     size_t found;
 
-    if (codes == NULL) return kd_fail_memory(error, net->n_params * sizeof *codes, "weight codes");
+    if (t.codes == NULL) return kd_fail_memory(error, net->n_params * sizeof *t.codes, "codes");
     for (int round = 0; round < UNIT_ROUNDS; round++) {
         const double at = 0.5 * (low + high);
 
-        KD_TRY_DONE(coded_size(net, params, sensitivity, at, codes, units, &found, error));
+        KD_TRY_DONE(coded_size(&t, at, &found, error));
         *((double)found > size ? &low : &high) = at;
     }
-    KD_TRY_DONE(coded_size(net, params, sensitivity, high, codes, units, &found, error));
+    KD_TRY_DONE(coded_size(&t, high, &found, error));
 
 done:
-    free(codes);
+    free(t.codes);
     return status;
 }
 
