@@ -264,8 +264,9 @@ static kdinr_status train_teacher(kd_track *track, kd_run *run, const kd_cut *cu
                                   .batch = kd_plan_batch(run->options, track->plan.teacher_samples),
                                   .rate = run->options->teacher_rate,
                                   .work = track->plan.teacher_samples};
-    if (run->options->warm_start && track->n_open > 0 && !track->plan.keeps)
+    if (run->options->warm_start && track->n_open > 0 && !track->plan.keeps) {
         plan.previous = teacher - track->n_bricks;
+    }
     return kd_teacher_train(run, cut, &plan, teacher, error);
 }
 
