@@ -91,8 +91,9 @@ static double work(const kdinr_options *options, const kd_plan *plan, double n_s
     const double cold = options->warm_start ? n_windows : n_steps;
     const double teachers = cold * plan->cold_samples + (n_steps - cold) * plan->teacher_samples;
     const double students = n_windows * plan->student_samples;
+    const double stages = options->direct ? students : teachers + students * (1.0 + EVALUATION);
 
-    return n_bricks * (teachers + students * (1.0 + EVALUATION)) + n_samples * n_steps * EVALUATION;
+    return n_bricks * stages + n_samples * n_steps * EVALUATION;
 }
 
 static kdinr_status add_array(const kdinr_options *options, const kdinr_volume *volume, int a,
