@@ -70,6 +70,14 @@ static file packed_bounded(void)
     return packed(&model);
 }
 
+static file packed_forms(void)
+{
+    kd_model model;
+
+    sample_forms(&model);
+    return packed(&model);
+}
+
 static file packed_rich(void)
 {
     kd_model model;
@@ -243,6 +251,7 @@ static void damage_behind_checksums_bits(void **state)
     sweep_bits(packed_small(KD_NETWORK_QUANTISED));
     sweep_bits(packed_rich());
     sweep_bits(packed_bounded());
+    sweep_bits(packed_forms());
 }
 
 /* Every place as if it held a number of 1, 2, 4 and 8 bytes, set to what breaks parsers. */
