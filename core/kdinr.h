@@ -114,6 +114,19 @@ typedef enum kdinr_preset {
     KDINR_PRESET_PAPER = 1    /**< the paper to the letter */
 } kdinr_preset;
 
+/** What kind of network stands for the data. All but the first are the methods that the paper
+ *  compares with (Table III), for comparisons: they are made to the same size in bytes, learn the
+ *  data itself and use Adam. kdinr_options_for() has their settings. Numbers are fixed. */
+typedef enum kdinr_network {
+    KDINR_NETWORK_KDINR = 0,
+    KDINR_NETWORK_COORDNET = 1, /**< Han and Wang, 2023: residual blocks of two layers of 4m; the
+                                     encoder is KD-INR's, not its residual blocks, and the last
+                                     layer linear */
+    KDINR_NETWORK_SIREN = 2,    /**< Sitzmann et al., 2020: layers of m neurons */
+    KDINR_NETWORK_NEURCOMP = 3  /**< Lu et al., 2021: blocks h + f(h) of two layers of m; without
+                                     its loss on gradients, weights stored as the others' are */
+} kdinr_network;
+
 typedef enum kdinr_effort {
     KDINR_EFFORT_LOW = 0,
     KDINR_EFFORT_NORMAL = 1,
@@ -153,14 +166,16 @@ typedef struct kdinr_options {
                     array; 1..200, 0: not asked. Instead of ratio and max_error, which are then not
                     looked at. Only kdinr_compress_series can: it takes several passes */
     int width;   /**< m: neurons of the first layer, 2..256; 0: from ratio. Sec. III-B, Table I */
-    int depth;   /**< d: residual blocks, 1..32; 0: chosen. Table I */
+    int depth;   /**< d: residual blocks (SIREN: layers after the first), 1..32; 0: chosen */
     int bricks[3]; /**< bricks along x, y, z, 1..64 each; 0: chosen */
     int window;    /**< time steps per student, 1..1024; 0: chosen */
     int n_steps;   /**< steps that will be pushed, if known; 0: not known (assumes 16 when planning)
                     */
 
     /* The network. */
-    bool bottleneck;     /**< residual blocks 4m-m-m-4m (true) or 4m-4m-4m (false); Fig. 3 */
+    kdinr_network network;
+    bool bottleneck;     /**< of network KDINR alone: residual blocks 4m-m-m-4m (true) or 4m-4m-4m
+                            (false); Fig. 3 */
     double omega_first;  /**< first-layer frequency, 0.1..1000; 0: short pilot on the first step */
     double omega_hidden; /**< hidden frequency, 0.1..1000; default 30 */
 
@@ -218,6 +233,12 @@ KDINR_API kdinr_options kdinr_options_default(void);
  *  window memory.
  *  Not stated in the paper and chosen by us: depth 5, batch 512, residual form (x + f(x)) / 2. */
 KDINR_API kdinr_options kdinr_options_paper(void);
+
+/** The preset's settings for another network, if `network` is not KDINR: learns the data itself,
+ *  uniform sampling, Adam, first frequency 30. Learning rate: the paper preset's 1e-4 for all (as
+ *  sec. IV has it); with the default preset that of the network's own authors: CoordNet 1e-5, SIREN
+ *  1e-4, NeurComp 5e-5. Everything else is the preset's. */
+KDINR_API kdinr_options kdinr_options_for(kdinr_preset preset, kdinr_network network);
 
 /* ---- encoder ---- */
 

@@ -325,7 +325,7 @@ typedef struct section {
     kd_writer content;
 } section;
 
-enum { META, NETS, CODE, MASK, RESI, AXES, N_SECTIONS };
+enum { META, NETS, CODE, MASK, RESI, AXES, FORM, N_SECTIONS };
 
 /* A file that the reader would refuse must not be written. */
 static kdinr_status check_networks(const kd_model *model, int a, kdinr_error *error)
@@ -359,7 +359,8 @@ static kdinr_status check_all(const kd_model *model, kdinr_error *error)
 static kdinr_status join_sections(const section *sections, uint8_t **bytes, size_t *size,
                                   kdinr_error *error)
 {
-    const bool is_new = sections[RESI].content.size + sections[AXES].content.size > 0;
+    const bool is_1_1 = sections[RESI].content.size + sections[AXES].content.size > 0;
+    const int minor = sections[FORM].content.size > 0 ? 2 : is_1_1; /* the least that is needed */
     kd_writer file = {0};
     uint32_t n_sections = 0;
     uint64_t content_size = 0;
@@ -371,7 +372,7 @@ static kdinr_status join_sections(const section *sections, uint8_t **bytes, size
     const size_t head_size = KD_HEADER_SIZE + n_sections * (size_t)KD_SECTION_SIZE;
     kd_put_bytes(&file, KD_MAGIC, KD_MAGIC_SIZE);
     kd_put_u16(&file, KD_KDM_MAJOR);
-    kd_put_u16(&file, is_new ? KD_KDM_MINOR : 0); /* the least that is needed */
+    kd_put_u16(&file, (uint16_t)minor);
     kd_put_u32(&file, n_sections);
     kd_put_u64(&file, head_size + content_size);
     kd_put_u32(&file, 0);
@@ -398,8 +399,8 @@ static kdinr_status join_sections(const section *sections, uint8_t **bytes, size
 
 kdinr_status kd_kdm_pack(const kd_model *model, uint8_t **bytes, size_t *size, kdinr_error *error)
 {
-    section sections[N_SECTIONS] = {{.id = "META"}, {.id = "NETS"}, {.id = "CODE"},
-                                    {.id = "MASK"}, {.id = "RESI"}, {.id = "AXES"}};
+    section sections[N_SECTIONS] = {{.id = "META"}, {.id = "NETS"}, {.id = "CODE"}, {.id = "MASK"},
+                                    {.id = "RESI"}, {.id = "AXES"}, {.id = "FORM"}};
     kdinr_status status;
 
     *bytes = NULL;
@@ -410,6 +411,7 @@ kdinr_status kd_kdm_pack(const kd_model *model, uint8_t **bytes, size_t *size, k
     KD_TRY_DONE(write_mask(&sections[MASK].content, model, error));
     KD_TRY_DONE(kd_write_residuals(&sections[RESI].content, model, error));
     KD_TRY_DONE(kd_write_axes(&sections[AXES].content, model, error));
+    KD_TRY_DONE(kd_write_forms(&sections[FORM].content, model, error));
     KD_TRY_DONE(join_sections(sections, bytes, size, error));
 
 done:

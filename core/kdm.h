@@ -6,10 +6,11 @@
 
 #include "backend.h"
 #include "kdinr.h"
+#include "net.h"
 
 enum {
     KD_KDM_MAJOR = 1,
-    KD_KDM_MINOR = 1,
+    KD_KDM_MINOR = 2,
     KD_KDM_MAX_DIM = 1 << 20, /* points per axis */
     KD_KDM_MAX_STEPS = 1 << 20,
     KD_KDM_MAX_ARRAYS = 64,
@@ -82,7 +83,8 @@ typedef struct kd_model_array {
     int bricks[3];
     int n_windows;
     int *window_starts; /* [n_windows + 1]: window w holds steps [w]..[w + 1]-1; owned */
-    int block_layers;   /* 3 bottleneck, 2 plain */
+    int block_layers;   /* as in kd_net_shape, like: */
+    kd_form form;
     float omega_first, omega_hidden;
     kd_network *networks; /* [n_windows][bricks z][bricks y][bricks x]; owned; NULL until loaded */
     int n_masks;          /* distinct missing-value maps; 0: nothing is missing */

@@ -155,6 +155,17 @@ static kdinr_status check_ranges(const kd_model_array *array, int a, kdinr_statu
     return KDINR_OK;
 }
 
+kdinr_status kd_check_form(const kd_model *model, int a, kdinr_status status, kdinr_error *error)
+{
+    const kd_model_array *array = &model->arrays[a];
+    const int least = array->form == KD_FORM_SIREN ? 1 : 2;
+    const int most = array->form == KD_FORM_KDINR ? 3 : least;
+
+    KD_TRY(check_count((long long)array->form, KD_FORM_KDINR, KD_FORM_NEURCOMP, a,
+                       "form of the networks", status, error));
+    return check_count(array->block_layers, least, most, a, "layers of a block", status, error);
+}
+
 kdinr_status kd_check_array(const kd_model *model, int a, kdinr_status status, kdinr_error *error)
 {
     const kd_model_array *array = &model->arrays[a];
@@ -167,7 +178,7 @@ kdinr_status kd_check_array(const kd_model *model, int a, kdinr_status status, k
     KD_TRY(check_count((long long)array->association, KDINR_POINTS, KDINR_CELLS, a, "association",
                        status, error));
     KD_TRY(check_bricks(model, a, status, error));
-    KD_TRY(check_count(array->block_layers, 2, 3, a, "layers of a block", status, error));
+    KD_TRY(kd_check_form(model, a, status, error));
     KD_TRY(check_frequency(array->omega_first, a, "first frequency", status, error));
     KD_TRY(check_frequency(array->omega_hidden, a, "hidden frequency", status, error));
     KD_TRY(check_ranges(array, a, status, error));

@@ -115,6 +115,12 @@ void kd_source_close(const kd_source *from);
 kdinr_status kd_write_axes(kd_writer *writer, const kd_model *model, kdinr_error *error);
 kdinr_status kd_read_axes(const kd_source *from, kd_model *model, kdinr_error *error);
 
+/** Section FORM (kdm_form.c): write it, nothing if all networks have form 0; read it, if it is
+ *  there.
+ *  errors  MEMORY; IO, FORMAT, MEMORY */
+kdinr_status kd_write_forms(kd_writer *writer, const kd_model *model, kdinr_error *error);
+kdinr_status kd_read_forms(const kd_source *from, kd_model *model, kdinr_error *error);
+
 /* Section RESI (kdm_residual.c). */
 
 /** Has any array a bound? Then the file has section RESI and needs a reader of version 1.1. */
@@ -140,6 +146,9 @@ kdinr_status kd_check_model(const kd_model *model, kdinr_status status, kdinr_er
 
 /** Times: finite and increasing. */
 kdinr_status kd_check_times(const kd_model *model, kdinr_status status, kdinr_error *error);
+
+/** Form and layers of a block of array `a`. */
+kdinr_status kd_check_form(const kd_model *model, int a, kdinr_status status, kdinr_error *error);
 
 /** Array `a` without its lists (windows, quality, masks, networks). */
 kdinr_status kd_check_array(const kd_model *model, int a, kdinr_status status, kdinr_error *error);

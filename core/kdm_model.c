@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "kdm_layout.h"
-#include "net.h"
 #include "status.h"
 
 float kd_kdm_step(uint8_t code)
@@ -71,7 +70,8 @@ void kd_kdm_net(const kd_model_array *array, const kd_network *network, kd_net *
                                 .depth = network->depth,
                                 .block_layers = array->block_layers,
                                 .omega_first = array->omega_first,
-                                .omega_hidden = array->omega_hidden};
+                                .omega_hidden = array->omega_hidden,
+                                .form = array->form};
 
     kd_net_layout(&shape, net);
 }
@@ -139,7 +139,9 @@ void kd_network_middle(const kd_model_array *array, kd_network *network)
 
 int kd_tensor_count(const kd_model_array *array, const kd_network *network)
 {
-    return 2 * (3 + network->depth * array->block_layers + 1);
+    const int n_encoder = array->form == KD_FORM_KDINR ? 3 : 1;
+
+    return 2 * (n_encoder + network->depth * array->block_layers + 1);
 }
 
 static size_t count_all_tensors(const kd_model *model)

@@ -30,6 +30,9 @@ typedef struct flag {
 #define RUNNERS       (KD_COMPRESS | KD_DECODE | KD_EVAL)
 #define TYPES         "f32|f64|u8|i8|u16|i16|u32|i32|u64|i64"
 
+#define PRESETS  "default|paper"
+#define NETWORKS "kdinr|coordnet|siren|neurcomp"
+
 static const flag flags[] = {
     {KD_COMPRESS, "-o", "OUT.kdm", TEXT, 1, AT(output), "file to write"},
     {KD_COMPRESS, "--dims", "X,Y,Z", WHOLE, 3, AT(dims), "points of the grid"},
@@ -55,7 +58,9 @@ static const flag flags[] = {
     {KD_COMPRESS, "--depth", "D", WHOLE, 1, OPTION(depth), "residual blocks"},
     {KD_COMPRESS, "--bricks", "NX,NY,NZ|auto", WHOLE, 3, OPTION(bricks), "networks along x, y, z"},
     {KD_COMPRESS, "--window", "N|auto", WHOLE, 1, OPTION(window), "time steps per student"},
-    {KD_COMPRESS, "--preset", "default|paper", CHOICE, 1, OPTION(preset), "where settings start"},
+    {KD_COMPRESS, "--preset", PRESETS, CHOICE, 1, OPTION(preset), "where settings start"},
+    {KD_COMPRESS, "--network", NETWORKS, CHOICE, 1, OPTION(network),
+     "for comparisons: a method of the paper's Table III"},
     {KD_COMPRESS, "--effort", "low|normal|high", CHOICE, 1, OPTION(effort),
      "1/4, 1 or 4 times the training"},
     {KD_COMPRESS, "--seed", "N", LONG_WHOLE, 1, OPTION(seed), "of the random numbers"},
@@ -322,18 +327,29 @@ static int read_flag(kd_command command, const char **arguments, int n, int *i,
     return KD_EXIT_OK;
 }
 
-/* The preset's options; flags then change them, whatever their order. */
+/* Which of the words follows flag `name`, wherever it is; 0 without the flag or such a word. */
+static int find_choice(const char *name, const char *words, const char **arguments, int n)
+{
+    int found = 0;
+
+    for (int i = 0; i < n; i++) {
+        const size_t length = strcspn(arguments[i], "=");
+        const char *value = arguments[i][length] == '=' ? arguments[i] + length + 1
+                            : i + 1 < n                 ? arguments[i + 1]
+                                                        : "";
+
+        if (length != strlen(name) || memcmp(arguments[i], name, length) != 0) continue;
+        const int choice = read_choice(words, value);
+        found = choice < 0 ? 0 : choice;
+    }
+    return found;
+}
+
+/* The options of preset and network; flags then change them, whatever their order. */
 static kdinr_options preset_options(const char **arguments, int n)
 {
-    for (int i = 0; i < n; i++) {
-        const bool here = strcmp(arguments[i], "--preset") == 0;
-
-        if (strcmp(arguments[i], "--preset=paper") == 0 ||
-            (here && i + 1 < n && strcmp(arguments[i + 1], "paper") == 0)) {
-            return kdinr_options_paper();
-        }
-    }
-    return kdinr_options_default();
+    return kdinr_options_for((kdinr_preset)find_choice("--preset", PRESETS, arguments, n),
+                             (kdinr_network)find_choice("--network", NETWORKS, arguments, n));
 }
 
 /* --max-error: a number, with r times the range, with % hundredths of it. Without --ratio the

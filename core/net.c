@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "blocks.h"
 #include "rng.h"
 
 static void add_layer(kd_net *net, int n_in, int n_out, float omega)
@@ -20,10 +21,38 @@ static void add_layer(kd_net *net, int n_in, int n_out, float omega)
     net->n_params = layer->biases + (size_t)n_out;
 }
 
+/* From the coordinates to what the blocks read. */
+static void add_encoder(const kd_net_shape *shape, kd_net *net)
+{
+    const int m = shape->width;
+
+    add_layer(net, shape->n_inputs, m, shape->omega_first);
+    if (shape->form == KD_FORM_KDINR) {
+        add_layer(net, m, 2 * m, shape->omega_hidden);
+        add_layer(net, 2 * m, 4 * m, shape->omega_hidden);
+    }
+    net->n_encoder = net->n_layers;
+}
+
+/* A block on `wide` neurons: 4m-m-m-4m, or layers that are all as wide. */
+static void add_block(const kd_net_shape *shape, int wide, kd_net *net)
+{
+    const float omega = shape->omega_hidden;
+
+    if (shape->block_layers == 3) {
+        add_layer(net, wide, shape->width, omega);
+        add_layer(net, shape->width, shape->width, omega);
+        add_layer(net, shape->width, wide, omega);
+        return;
+    }
+    for (int l = 0; l < shape->block_layers; l++) {
+        add_layer(net, wide, wide, omega);
+    }
+}
+
 void kd_net_layout(const kd_net_shape *shape, kd_net *net)
 {
     const int m = shape->width;
-    const float omega = shape->omega_hidden;
 
     assert(m >= 2 && m <= KD_NET_MAX_WIDTH);
     assert(shape->depth >= 1 && shape->depth <= KD_NET_MAX_DEPTH);
@@ -33,20 +62,15 @@ void kd_net_layout(const kd_net_shape *shape, kd_net *net)
     net->width = m;
     net->depth = shape->depth;
     net->block_layers = shape->block_layers;
-    add_layer(net, shape->n_inputs, m, shape->omega_first);
-    add_layer(net, m, 2 * m, omega);
-    add_layer(net, 2 * m, 4 * m, omega);
+    net->skip = shape->form == KD_FORM_SIREN      ? KD_SKIP_NONE
+                : shape->form == KD_FORM_NEURCOMP ? KD_SKIP_SUM
+                                                  : KD_SKIP_MEAN;
+    add_encoder(shape, net);
+    const int wide = net->layers[net->n_encoder - 1].n_out;
     for (int block = 0; block < shape->depth; block++) {
-        if (shape->block_layers == 3) {
-            add_layer(net, 4 * m, m, omega);
-            add_layer(net, m, m, omega);
-            add_layer(net, m, 4 * m, omega);
-        } else {
-            add_layer(net, 4 * m, 4 * m, omega);
-            add_layer(net, 4 * m, 4 * m, omega);
-        }
+        add_block(shape, wide, net);
     }
-    add_layer(net, 4 * m, shape->n_outputs, 0.0f);
+    add_layer(net, wide, shape->n_outputs, 0.0f);
 }
 
 size_t kd_net_count(const kd_net_shape *shape)
@@ -81,6 +105,12 @@ static void fill_uniform(float *values, size_t n, double bound, uint64_t key, ui
     }
 }
 
+/* Does layer `l` read a sum of two, of a block that came before? */
+static bool reads_sum(const kd_net *net, int l)
+{
+    return net->skip == KD_SKIP_SUM && l > 0 && kd_blocks_end(net, l - 1);
+}
+
 void kd_net_initialise(const kd_net *net, float omega_hidden, uint64_t seed, uint64_t stream,
                        float *params)
 {
@@ -90,7 +120,8 @@ void kd_net_initialise(const kd_net *net, float omega_hidden, uint64_t seed, uin
     for (int l = 0; l < net->n_layers; l++) {
         const kd_layer *layer = &net->layers[l];
         const double n_in = layer->n_in;
-        const double bound = l == 0 ? 1.0 / n_in : sqrt(6.0 / n_in) / (double)omega_hidden;
+        const double usual = l == 0 ? 1.0 / n_in : sqrt(6.0 / n_in) / (double)omega_hidden;
+        const double bound = reads_sum(net, l) ? 0.5 * usual : usual;
 
         fill_uniform(params + layer->weights, (size_t)layer->n_in * (size_t)layer->n_out, bound,
                      key, &counter);

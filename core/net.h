@@ -5,14 +5,25 @@
 
 #include "backend.h"
 
+/** How a network's layers follow one another. Numbers are stored in files.
+ *  source  SIREN: Sitzmann et al., 2020; NeurComp: Lu et al., 2021, and their program: blocks
+ *          h + f(h); the halves by which it multiplies what blocks and the last layer read are here
+ *          part of their weights */
+typedef enum kd_form {
+    KD_FORM_KDINR = 0,   /* encoder m, 2m, 4m; blocks on 4m that average (Table I, CoordNet) */
+    KD_FORM_SIREN = 1,   /* layers of m neurons: one and then d, nothing passes by */
+    KD_FORM_NEURCOMP = 2 /* a layer of m neurons; blocks of two such layers that sum */
+} kd_form;
+
 /** What distinguishes one network of the family from another. */
 typedef struct kd_net_shape {
     int n_inputs;     /* 3 or 4 */
     int n_outputs;    /* 1..9 */
     int width;        /* m, 2..256 */
     int depth;        /* d, 1..32 */
-    int block_layers; /* 3 bottleneck, 2 plain */
+    int block_layers; /* KDINR: 3 bottleneck, 2 plain; SIREN: 1; NEURCOMP: 2 */
     float omega_first, omega_hidden;
+    kd_form form;
 } kd_net_shape;
 
 /** Parameters of a network. With 4 inputs, 1 output and bottleneck this is the paper's formula
@@ -28,8 +39,9 @@ void kd_net_layout(const kd_net_shape *shape, kd_net *net);
 int kd_net_width_for(const kd_net_shape *shape, double n_params);
 
 /** SIREN initialisation (Sitzmann et al., cited in sec. IV): first layer uniform in +-1/n_in,
- * others in +-sqrt(6/n_in)/omega_hidden; biases uniform in +-1/sqrt(n_in). params  out
- * [net->n_params] */
+ *  others in +-sqrt(6/n_in)/omega_hidden, half of that where NeurComp halves what is read: after
+ *  blocks that sum; biases uniform in +-1/sqrt(n_in).
+ *  params  out [net->n_params] */
 void kd_net_initialise(const kd_net *net, float omega_hidden, uint64_t seed, uint64_t stream,
                        float *params);
 

@@ -54,6 +54,30 @@ kdinr_options kdinr_options_paper(void)
     return options;
 }
 
+/* Learning rates of the networks' own authors, from their programs; SIREN's from its paper. */
+static double own_rate(kdinr_network network)
+{
+    return network == KDINR_NETWORK_COORDNET ? 1e-5 : network == KDINR_NETWORK_SIREN ? 1e-4 : 5e-5;
+}
+
+kdinr_options kdinr_options_for(kdinr_preset preset, kdinr_network network)
+{
+    const bool paper = preset == KDINR_PRESET_PAPER;
+    kdinr_options options = paper ? kdinr_options_paper() : kdinr_options_default();
+
+    if (network == KDINR_NETWORK_KDINR) return options;
+    options.network = network;
+    options.bottleneck = false;
+    options.omega_first = 30;
+    options.optimizer = KDINR_OPTIMIZER_ADAM;
+    options.teacher_rate = paper ? options.teacher_rate : own_rate(network);
+    options.student_rate = options.teacher_rate;
+    options.warm_start = false;
+    options.direct = true;
+    options.sampling = KDINR_SAMPLING_UNIFORM;
+    return options;
+}
+
 /* A number among the options: where it is, what it may be. */
 typedef struct number {
     const char *name;
@@ -82,6 +106,7 @@ static const number numbers[] = {
     INTEGER(bricks[2], true, 1, 64),
     INTEGER(window, true, 1, 1024),
     INTEGER(n_steps, true, 1, 1 << 20),
+    INTEGER(network, false, 0, 3),
     REAL(omega_first, true, 0.1, 1000),
     REAL(omega_hidden, false, 0.1, 1000),
     INTEGER(preset, false, 0, 1),
@@ -134,6 +159,11 @@ kdinr_status kd_options_check(const kdinr_options *options, kdinr_error *error)
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
                        "option block_size is %d, allowed are 2, 4, 8 and 16", options->block_size);
     }
+    if (options->network != KDINR_NETWORK_KDINR && options->bottleneck) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "option bottleneck is set, but network %d has none: only network %d may",
+                       (int)options->network, KDINR_NETWORK_KDINR);
+    }
     if (options->psnr != 0.0) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
                        "option psnr is %g: it takes several passes over the series, which only "
@@ -161,8 +191,7 @@ kdinr_status kd_options_check(const kdinr_options *options, kdinr_error *error)
 
 void kd_options_describe(const kdinr_options *options, char *text, size_t size)
 {
-    const kdinr_options base =
-        options->preset == KDINR_PRESET_PAPER ? kdinr_options_paper() : kdinr_options_default();
+    const kdinr_options base = kdinr_options_for(options->preset, options->network);
     int used = snprintf(text, size, "kdinr %s seed=%llu", KDINR_VERSION,
                         (unsigned long long)options->seed);
 
@@ -175,7 +204,9 @@ void kd_options_describe(const kdinr_options *options, char *text, size_t size)
             n->offset == offsetof(kdinr_options, n_steps)) {
             continue;
         }
-        const bool always = n->offset == offsetof(kdinr_options, ratio) && options->width == 0;
+        const bool always = (n->offset == offsetof(kdinr_options, ratio) && options->width == 0) ||
+                            (n->offset == offsetof(kdinr_options, network) &&
+                             options->network != KDINR_NETWORK_KDINR);
         if (!always && get(options, n) == get(&base, n) &&
             n->offset != offsetof(kdinr_options, preset)) {
             continue;
@@ -189,11 +220,14 @@ void kd_options_describe(const kdinr_options *options, char *text, size_t size)
     if (options->max_error_relative && used >= 0 && (size_t)used < size) {
         used += snprintf(text + used, size - (size_t)used, " max_error_relative=1");
     }
-    const bool plain = !options->bottleneck, cold = options->warm_start != base.warm_start;
+    const bool plain = options->bottleneck != base.bottleneck;
+    const bool cold = options->warm_start != base.warm_start;
     if (used >= 0 && (size_t)used < size) {
         snprintf(text + used, size - (size_t)used, "%s%s%s", plain ? " bottleneck=0" : "",
                  cold ? (options->warm_start ? " warm_start=1" : " warm_start=0") : "",
-                 options->direct ? " direct=1" : "");
+                 options->direct == base.direct ? ""
+                 : options->direct              ? " direct=1"
+                                                : " direct=0");
     }
 }
 

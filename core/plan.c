@@ -16,8 +16,17 @@
 #define LEAST_BATCH_SAMPLES 12e6
 #define STEP_WEIGHT         8 /* a step counts like this many samples when choosing what to split */
 
+/* Residual blocks, or SIREN's layers after the first; of the compared networks as their authors'
+ * programs have it. */
 enum {
     DEFAULT_DEPTH = 2,
+    PAPER_DEPTH = 5,
+    COORDNET_DEPTH = 10,
+    SIREN_DEPTH = 3,
+    NEURCOMP_DEPTH = 7
+};
+
+enum {
     UNKNOWN_STEPS = 16,
     LEAST_BRICK = 16, /* samples along an axis, when chosen by us */
     LEAST_WINDOW = 6,
@@ -146,18 +155,51 @@ static void budget(const kdinr_options *options, const int samples[3], kd_plan *
     if (options->student_samples > 0) plan->student_samples = options->student_samples;
 }
 
+static int default_depth(const kdinr_options *options)
+{
+    switch (options->network) {
+    case KDINR_NETWORK_COORDNET:
+        return COORDNET_DEPTH;
+    case KDINR_NETWORK_SIREN:
+        return SIREN_DEPTH;
+    case KDINR_NETWORK_NEURCOMP:
+        return NEURCOMP_DEPTH;
+    default:
+        return options->preset == KDINR_PRESET_PAPER ? PAPER_DEPTH : DEFAULT_DEPTH;
+    }
+}
+
+/* The smallest student there can be. */
+static kd_net_shape least_shape(const kdinr_options *options, int n_outputs)
+{
+    const bool siren = options->network == KDINR_NETWORK_SIREN;
+    const bool neurcomp = options->network == KDINR_NETWORK_NEURCOMP;
+
+    return (kd_net_shape){.n_inputs = 4,
+                          .n_outputs = n_outputs,
+                          .width = 2,
+                          .depth = options->depth > 0 ? options->depth : 1,
+                          .block_layers = siren                 ? 1
+                                          : options->bottleneck ? 3
+                                                                : 2,
+                          .omega_first = (float)options->omega_first,
+                          .omega_hidden = (float)options->omega_hidden,
+                          .form = siren      ? KD_FORM_SIREN
+                                  : neurcomp ? KD_FORM_NEURCOMP
+                                             : KD_FORM_KDINR};
+}
+
 /* Depth and width of the middle student for its share of the parameters. Without quantisation the
  * file's size hangs on the shape alone, so the depth is free to come close to the share. */
 static void choose_shape(const kdinr_options *options, double params, kd_net_shape *shape)
 {
-    const int wanted = options->depth > 0                      ? options->depth
-                       : options->preset == KDINR_PRESET_PAPER ? 5
-                                                               : DEFAULT_DEPTH;
+    const int wanted = options->depth > 0 ? options->depth : default_depth(options);
     double best = INFINITY;
 
     shape->depth = wanted;
     shape->width = options->width > 0 ? options->width : kd_net_width_for(shape, params);
-    if (options->depth > 0 || options->width > 0 || options->weights == KDINR_WEIGHTS_QUANTISED) {
+    if (options->depth > 0 || options->width > 0 || options->weights == KDINR_WEIGHTS_QUANTISED ||
+        options->network != KDINR_NETWORK_KDINR) {
         return;
     }
     const kd_net_shape middle = *shape;
@@ -195,13 +237,7 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
                           kdinr_error *error)
 {
     const double n_steps = kd_plan_steps(options), bits = kd_plan_bits(options);
-    kd_net_shape student = {.n_inputs = 4,
-                            .n_outputs = input->n_components,
-                            .width = 2,
-                            .depth = options->depth > 0 ? options->depth : 1,
-                            .block_layers = options->bottleneck ? 3 : 2,
-                            .omega_first = (float)options->omega_first,
-                            .omega_hidden = (float)options->omega_hidden};
+    kd_net_shape student = least_shape(options, input->n_components);
 
     memset(plan, 0, sizeof *plan);
     if (options->bricks[0] > 0) KD_TRY(check_bricks(options->bricks, input->samples, error));

@@ -26,17 +26,26 @@ typedef struct kd_layer {
     float omega;
 } kd_layer;
 
-/** One network as data (Table I): encoder 3 layers, `depth` residual blocks of `block_layers`
- *  layers each, one linear output layer. A block maps h to (h + f(h)) / 2. */
+/** What a block makes of its input h and its layers' answer f(h). */
+typedef enum kd_skip {
+    KD_SKIP_MEAN = 0, /* (h + f(h)) / 2 */
+    KD_SKIP_SUM = 1,  /* h + f(h) */
+    KD_SKIP_NONE = 2  /* f(h): the blocks are layers one after another */
+} kd_skip;
+
+/** One network as data (Table I): encoder of `n_encoder` layers, `depth` blocks of `block_layers`
+ *  layers each, one linear output layer. Backends ask blocks.h which layer is what. */
 typedef struct kd_net {
     int n_inputs;     /* 3 (x,y,z) or 4 (x,y,z,t) */
     int n_outputs;    /* components, 1..9 */
     int width;        /* m */
     int depth;        /* d */
-    int block_layers; /* 3: bottleneck 4m-m-m-4m; 2: plain 4m-4m-4m */
-    int n_layers;     /* 3 + depth * block_layers + 1 */
+    int block_layers; /* 3: bottleneck 4m-m-m-4m; 2: plain 4m-4m-4m or m-m-m; 1: m-m */
+    int n_layers;     /* n_encoder + depth * block_layers + 1 */
     size_t n_params;
     kd_layer layers[KD_NET_MAX_LAYERS];
+    int n_encoder; /* 3: m, 2m, 4m; 1: m */
+    kd_skip skip;
 } kd_net;
 
 /** How a backend instance is set up. */

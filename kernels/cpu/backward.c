@@ -8,17 +8,16 @@
 #include "cpu/product.h"
 
 /* sums = by_output * slopes, per neuron [KD_TILE]; adds them up into partial_biases. At a block's
- * end both sums and by_output are halved: h is the mean of the block's input and output. */
-static void by_sums(const kd_cpu_layer *layer, bool halve, float *by_output, const float *slopes,
+ * end both sums and by_output are multiplied by the share of the block's input and answer in h. */
+static void by_sums(const kd_cpu_layer *layer, float share, float *by_output, const float *slopes,
                     float *sums, float *partial_biases)
 {
-    const float half = halve ? 0.5f : 1.0f;
     for (int o = 0; o < layer->n_out; o++) {
         kd_vec bias = kd_vec_load(partial_biases + o * KD_LANES);
         for (int s = o * KD_TILE; s < (o + 1) * KD_TILE; s += KD_LANES) {
-            const kd_vec passed = half * kd_vec_load(by_output + s);
+            const kd_vec passed = share * kd_vec_load(by_output + s);
             const kd_vec sum = layer->sine ? passed * kd_vec_load(slopes + s) : passed;
-            if (halve) kd_vec_store(by_output + s, passed);
+            if (share != 1) kd_vec_store(by_output + s, passed);
             kd_vec_store(sums + s, sum);
             bias += sum;
         }
@@ -139,7 +138,8 @@ void kd_cpu_backward(const kd_cpu_plan *plan, const float *packed, float *tile, 
         const bool starts = kd_blocks_start(net, l), ends = kd_blocks_end(net, l);
         float *by_output = tile + (inside && !ends ? plan->local : plan->stream);
         float *by_input = tile + (inside && !starts ? plan->local : plan->stream);
-        by_sums(layer, ends, by_output, tile + layer->slopes, sums, slot + layer->partial_biases);
+        by_sums(layer, ends ? kd_blocks_share(net) : 1, by_output, tile + layer->slopes, sums,
+                slot + layer->partial_biases);
         weight_gradient(layer, sums, tile + layer->input, tile + plan->columns,
                         slot + layer->weights);
         if (l > 0) through_weights(layer, packed, sums, starts, by_input);

@@ -1,7 +1,7 @@
-/* One tile through the network: y = sin(omega (W x + b)) per layer, h <- (h + f(h)) / 2 per block.
- * Before: batch.c put the coordinates into the first layer's input, or grid.c did the first layer.
- * After: the answers are in the last layer's output and, when training, slopes = pi cos(...) wait
- * for backward.c. */
+/* One tile through the network: y = sin(omega (W x + b)) per layer, h <- share (h + f(h)) per
+ * block. Before: batch.c put the coordinates into the first layer's input, or grid.c did that
+ * layer. After: the answers are in the last layer's output and, when training, slopes = pi cos(...)
+ * wait for backward.c. */
 #include "blocks.h"
 #include "cpu/operations.h"
 #include "cpu/product.h"
@@ -26,19 +26,21 @@ static void panel_product(const kd_cpu_layer *layer, const float *packed, const 
     }
 }
 
-/* output = (skipped + moved) / 2; output may be skipped */
-static void residual(int n, const float *skipped, const float *moved, float *output)
+/* output = share * (skipped + moved); output may be skipped */
+static void residual(int n, float share, const float *skipped, const float *moved, float *output)
 {
     for (int i = 0; i < n; i += KD_LANES) {
         const kd_vec sum = kd_vec_load(skipped + i) + kd_vec_load(moved + i);
-        kd_vec_store(output + i, 0.5f * sum);
+        kd_vec_store(output + i, share * sum);
     }
 }
 
 /* skipped: the block's input where a block ends, else NULL */
-static void layer_forward(const kd_cpu_layer *layer, const float *packed, const float *skipped,
-                          bool slopes, float *tile)
+static void layer_forward(const kd_cpu_plan *plan, int l, const float *packed, const float *skipped,
+                          float *tile)
 {
+    const kd_cpu_layer *layer = &plan->layers[l];
+    const float share = kd_blocks_share(&plan->net);
     const int n_panels = kd_panel_count(layer->n_out);
     for (int i = 0; i < n_panels; i++) {
         float moved[KD_ROWS * KD_TILE];
@@ -49,9 +51,9 @@ static void layer_forward(const kd_cpu_layer *layer, const float *packed, const 
         float *turns = skipped == NULL ? output : moved;
         panel_product(layer, packed, tile + layer->input, first, rows, turns);
         if (layer->sine) {
-            kd_cpu_sine(n, turns, turns, slopes ? tile + layer->slopes + at : NULL);
+            kd_cpu_sine(n, turns, turns, plan->training ? tile + layer->slopes + at : NULL);
         }
-        if (skipped != NULL) residual(n, skipped + at, moved, output);
+        if (skipped != NULL) residual(n, share, skipped + at, moved, output);
     }
 }
 
@@ -59,9 +61,7 @@ void kd_cpu_forward(const kd_cpu_plan *plan, const float *packed, int first_laye
 {
     const float *block_input = NULL;
     for (int l = first_layer; l < plan->net.n_layers; l++) {
-        const kd_cpu_layer *layer = &plan->layers[l];
-        if (kd_blocks_start(&plan->net, l)) block_input = tile + layer->input;
-        layer_forward(layer, packed, kd_blocks_end(&plan->net, l) ? block_input : NULL,
-                      plan->training, tile);
+        if (kd_blocks_start(&plan->net, l)) block_input = tile + plan->layers[l].input;
+        layer_forward(plan, l, packed, kd_blocks_end(&plan->net, l) ? block_input : NULL, tile);
     }
 }

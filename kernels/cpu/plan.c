@@ -92,7 +92,7 @@ static void place_evaluation_tile(kd_cpu_plan *plan)
     const size_t turns[2] = {take(&used, wide), take(&used, wide)};
     size_t input = turns[0];
     for (int l = 0; l < plan->net.n_layers; l++) {
-        const bool to_stream = l == 2 || kd_blocks_end(&plan->net, l);
+        const bool to_stream = kd_blocks_encoded(&plan->net, l) || kd_blocks_end(&plan->net, l);
         plan->layers[l].input = input;
         input = to_stream ? stream : input == turns[0] ? turns[1] : turns[0];
         plan->layers[l].output = input;

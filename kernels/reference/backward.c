@@ -38,9 +38,9 @@ void kd_reference_backward(const kd_net *net, const double *params, const kd_ref
     double *by_output = answer; /* derivative of the loss by inputs[l + 1] */
     for (int l = net->n_layers - 1; l >= 0; l--) {
         const kd_layer *layer = &net->layers[l];
-        const double half = kd_blocks_end(net, l) ? 0.5 : 1;
+        const double share = kd_blocks_end(net, l) ? (double)kd_blocks_share(net) : 1;
         for (int o = 0; o < layer->n_out; o++) {
-            by_sum[o] = half * by_output[o] * trace->slopes[l][o];
+            by_sum[o] = share * by_output[o] * trace->slopes[l][o];
         }
         if (kd_blocks_end(net, l)) {
             memcpy(skipped, by_output, (size_t)layer->n_out * sizeof *skipped);
@@ -48,7 +48,7 @@ void kd_reference_backward(const kd_net *net, const double *params, const kd_ref
         add_layer(layer, by_sum, trace->inputs[l], gradient);
         through_weights(layer, params, by_sum, by_output);
         for (int i = 0; kd_blocks_start(net, l) && i < layer->n_in; i++) {
-            by_output[i] += skipped[i] / 2;
+            by_output[i] += (double)kd_blocks_share(net) * skipped[i];
         }
     }
 }

@@ -1,5 +1,5 @@
-/* One sample through the network: y = sin(omega (W x + b)) per layer, h <- (h + f(h)) / 2 per
- * block. Before: coordinates. After: backward.c, which needs the whole trace. */
+/* One sample through the network: y = sin(omega (W x + b)) per layer, h <- share (h + f(h))
+ * per block. Before: coordinates. After: backward.c, which needs the whole trace. */
 #include <math.h>
 
 #include "blocks.h"
@@ -32,7 +32,7 @@ void kd_reference_forward(const kd_net *net, const double *params, kd_reference_
         if (kd_blocks_end(net, l)) {
             const double *skipped = trace->inputs[l + 1 - net->block_layers];
             for (int o = 0; o < net->layers[l].n_out; o++) {
-                output[o] = (skipped[o] + output[o]) / 2;
+                output[o] = (double)kd_blocks_share(net) * (skipped[o] + output[o]);
             }
         }
     }

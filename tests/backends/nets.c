@@ -17,7 +17,7 @@ static void add_layer(kd_net *net, int n_in, int n_out, float omega)
 
 void net_make(const net_case *shape, kd_net *net)
 {
-    const int m = shape->width, wide = 4 * m;
+    const int m = shape->width, wide = shape->flat ? m : 4 * m;
     const float omega = 30;
     memset(net, 0, sizeof *net);
     net->n_inputs = shape->n_inputs;
@@ -25,16 +25,22 @@ void net_make(const net_case *shape, kd_net *net)
     net->width = m;
     net->depth = shape->depth;
     net->block_layers = shape->block_layers;
+    net->n_encoder = shape->flat ? 1 : 3;
+    net->skip = shape->skip;
     add_layer(net, shape->n_inputs, m, 20);
-    add_layer(net, m, 2 * m, omega);
-    add_layer(net, 2 * m, wide, omega);
+    if (!shape->flat) {
+        add_layer(net, m, 2 * m, omega);
+        add_layer(net, 2 * m, 4 * m, omega);
+    }
     for (int block = 0; block < shape->depth; block++) {
         const int inner = shape->block_layers == 3 ? m : wide;
         add_layer(net, wide, inner, omega);
         if (shape->block_layers == 3) {
             add_layer(net, m, m, omega);
         }
-        add_layer(net, inner, wide, omega);
+        if (shape->block_layers > 1) {
+            add_layer(net, inner, wide, omega);
+        }
     }
     add_layer(net, wide, shape->n_outputs, 0);
 }

@@ -4,8 +4,12 @@
 
 #include "backend.h"
 
+/** Blocks of 2 or 3 layers sit on an encoder m, 2m, 4m and average; with `flat`, all layers have m
+ *  neurons, one is before the blocks, and `skip` says what these do. */
 typedef struct net_case {
     int width, depth, n_inputs, n_outputs, block_layers;
+    bool flat;
+    kd_skip skip;
 } net_case;
 
 /** Lay out a network (Table I): weights, then biases, layer after layer. */

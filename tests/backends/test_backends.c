@@ -246,6 +246,52 @@ static void widest_network_agrees_with_reference(void **unused)
     compare_subjects(&shape, 3, KDINR_OPTIMIZER_ADAM, 1);
 }
 
+/* Networks whose blocks sum or pass nothing by, and whose layers all have one width. */
+static const net_case other_forms[] = {
+    {.width = 9,
+     .depth = 3,
+     .n_inputs = 4,
+     .n_outputs = 1,
+     .block_layers = 1,
+     .flat = true,
+     .skip = KD_SKIP_NONE},
+    {.width = 32,
+     .depth = 1,
+     .n_inputs = 3,
+     .n_outputs = 3,
+     .block_layers = 1,
+     .flat = true,
+     .skip = KD_SKIP_NONE},
+    {.width = 7,
+     .depth = 4,
+     .n_inputs = 4,
+     .n_outputs = 3,
+     .block_layers = 2,
+     .flat = true,
+     .skip = KD_SKIP_SUM},
+    {.width = 24,
+     .depth = 1,
+     .n_inputs = 4,
+     .n_outputs = 1,
+     .block_layers = 2,
+     .flat = true,
+     .skip = KD_SKIP_SUM},
+    {.width = 5, .depth = 2, .n_inputs = 4, .n_outputs = 1, .block_layers = 3, .skip = KD_SKIP_SUM},
+};
+enum { N_OTHER_FORMS = sizeof other_forms / sizeof *other_forms };
+
+static void other_forms_agree_with_reference(void **unused)
+{
+    (void)unused;
+    static const size_t batches[] = {1, 33, 1000};
+    for (int f = 0; f < N_OTHER_FORMS; f++) {
+        for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
+            compare_subjects(&other_forms[f], batches[b], KDINR_OPTIMIZER_MUON, TRAIN_STEPS);
+        }
+        compare_subjects(&other_forms[f], 33, KDINR_OPTIMIZER_ADAM, TRAIN_STEPS);
+    }
+}
+
 static double reference_loss(void *state, const experiment *e, const float *params)
 {
     float *gradient = malloc(e->net.n_params * sizeof *gradient);
@@ -292,6 +338,9 @@ static void reference_gradient_equals_finite_differences(void **unused)
         const net_case shape = {
             .width = 3, .depth = 2, .n_inputs = 4, .n_outputs = 2, .block_layers = block_layers};
         check_differences(&shape);
+    }
+    for (int f = 0; f < N_OTHER_FORMS; f++) {
+        check_differences(&other_forms[f]);
     }
 }
 
@@ -400,6 +449,7 @@ static void grid_has_the_values_of_its_samples(void **unused)
         {.width = 2, .depth = 1, .n_inputs = 4, .n_outputs = 1, .block_layers = 2},
         {.width = 9, .depth = 2, .n_inputs = 3, .n_outputs = 3, .block_layers = 3},
         {.width = 24, .depth = 1, .n_inputs = 4, .n_outputs = 1, .block_layers = 3}};
+    enum { N_SHAPES = sizeof shapes / sizeof *shapes };
     subject subjects[MAX_SUBJECTS];
     const int n_subjects = list_subjects(subjects);
     float axes[3][256];
@@ -409,7 +459,8 @@ static void grid_has_the_values_of_its_samples(void **unused)
             const kd_grid grid = {.axes = {axes[0], axes[1], axes[2]},
                                   .n = {sizes[k][0], sizes[k][1], sizes[k][2]},
                                   .time = 0.3f};
-            check_grid(&subjects[i], &shapes[k % 3], &grid);
+            check_grid(&subjects[i], &shapes[k % N_SHAPES], &grid);
+            check_grid(&subjects[i], &other_forms[k % N_OTHER_FORMS], &grid);
         }
     }
 }
@@ -602,6 +653,7 @@ int main(void)
         cmocka_unit_test(muon_agrees_with_reference),
         cmocka_unit_test(adam_agrees_with_reference),
         cmocka_unit_test(widest_network_agrees_with_reference),
+        cmocka_unit_test(other_forms_agree_with_reference),
         cmocka_unit_test(threads_do_not_change_bits),
         cmocka_unit_test(sample_has_same_bits_alone_and_in_any_place),
         cmocka_unit_test(grid_has_the_values_of_its_samples),

@@ -245,6 +245,24 @@ class Shapes(Case):
             self.compress("a.kdm", dims, files, *flags, ratio=4)
             self.evaluate("a.kdm", files)
 
+    def test_networks_of_other_methods(self):
+        dims = (20, 16, 12)
+        files = [self.write("s%d.raw" % t, wave(dims, t)) for t in range(2)]
+        for number, network in enumerate(("coordnet", "siren", "neurcomp"), 1):
+            self.compress("a.kdm", dims, files, "--depth=1", "--network", network, ratio=4)
+            self.evaluate("a.kdm", files)
+            self.assertIn("network=%d" % number, self.info("a.kdm")["provenance"])
+        # the paper's settings with another network: its rate, and floats as weights
+        self.ok("compress", "-o", "a.kdm", "--preset", "paper", "--dims", "20,16,12", "--width", 3,
+                "--depth", 1, "--epochs", 4, "--keep-bad", "--network=siren", *files)
+        info = self.info("a.kdm")
+        self.assertEqual(info["arrays"][0]["parameters"], 5 * 3 + 12 + 4)
+        self.assertRegex(info["provenance"], "network=2 preset=1 epochs=4$")
+        self.fails(2, "option bottleneck is set, but network 2 has none", "compress", "-o", "a.kdm",
+                   "--dims", "20,16,12", "--network", "siren", "--bottleneck", "yes", *files)
+        self.fails(2, "--network needs kdinr|coordnet|siren|neurcomp, found 'resnet'", "compress",
+                   "-o", "a.kdm", "--dims", "20,16,12", "--network", "resnet", *files)
+
     def test_paper(self):
         dims = (20, 16, 12)
         files = [self.write("s%d.raw" % t, wave(dims, t)) for t in range(2)]

@@ -41,6 +41,8 @@ static void write_models(const char *folder)
     }
     sample_rich(&model);
     write_model(folder, "rich", &model);
+    sample_forms(&model);
+    write_model(folder, "forms", &model);
 }
 
 /* ---- streams; fuzz_codes.c reads their first eight bytes ---- */

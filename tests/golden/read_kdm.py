@@ -117,8 +117,9 @@ def read_sections(data):
         content = data[at:at + length]
         require(name not in sections and len(content) == length, f"section {name}")
         require(xxh32(content) == checksum, f"section {name}: wrong checksum")
-        if name not in ("META", "NETS", "CODE", "MASK") + (("RESI", "AXES") if minor > 0 else ()):
-            require(minor > 1 and name[0].islower(), f"unknown section {name} in 1.{minor}")
+        known = ("META", "NETS", "CODE", "MASK") + (("RESI", "AXES") if minor > 0 else ())
+        if name not in known + (("FORM",) if minor > 1 else ()):
+            require(minor > 2 and name[0].islower(), f"unknown section {name} in 1.{minor}")
         sections[name] = content
         at += length
     require(at == size, "bytes after the last section")
@@ -200,7 +201,7 @@ def read_array(r, model):
         a.starts = list(range(0, n_steps, windows)) + [n_steps]
     require((np.diff(a.starts) > 0).all(), "window starts")
     a.n_windows = len(a.starts) - 1
-    a.block_layers = 2 if flags & 8 else 3
+    a.form, a.block_layers = 0, 2 if flags & 8 else 3
     a.omega_first = r.get("f")
     a.omega_hidden = r.get("f") if flags & 16 else 30.0
     a.range = np.array(r.list("d" if flags & 4 else "f", 2 * a.n_components)).reshape(-1, 2)
@@ -224,13 +225,19 @@ class Network:
 
 
 def layers_of(a, network):
-    """6.3: (n_in, n_out, omega, ends a block) of each layer."""
+    """6.3: (n_in, n_out, omega, share) of each layer. The layer that makes the first h and those that
+    end a block have a share: of h, and of f(h), in what the block passes on. Others have None."""
     m, hidden = network.width, a.omega_hidden
-    block = [(4 * m, m), (m, m), (m, 4 * m)] if a.block_layers == 3 else [(4 * m, 4 * m)] * 2
-    shapes = [(4, m, a.omega_first, False), (m, 2 * m, hidden, False), (2 * m, 4 * m, hidden, False)]
+    wide = 4 * m if a.form == 0 else m
+    encoder = [(4, m), (m, 2 * m), (2 * m, wide)] if a.form == 0 else [(4, m)]
+    block = [(wide, m), (m, m), (m, wide)] if a.block_layers == 3 else [(wide, wide)] * a.block_layers
+    share = {0: 0.5, 1: None, 2: 1.0}[a.form]
+    shapes = [(i, o, hidden if k else a.omega_first, share if k == len(encoder) - 1 else None)
+              for k, (i, o) in enumerate(encoder)]
     for _ in range(network.depth):
-        shapes += [(i, o, hidden, k == len(block) - 1) for k, (i, o) in enumerate(block)]
-    return shapes + [(4 * m, a.n_components, 0.0, False)]
+        shapes += [(i, o, hidden, share if k == len(block) - 1 else None)
+                   for k, (i, o) in enumerate(block)]
+    return shapes + [(wide, a.n_components, 0.0, None)]
 
 
 def read_nets(data, model):
@@ -436,6 +443,19 @@ def read_axes(data, model):
     r.finish()
 
 
+# ---- 5.3 FORM ----
+
+def read_forms(data, model):
+    r = Reader(data, "FORM")
+    for a in model.arrays:
+        a.form = r.get("B")
+        require(a.form <= 2, "form of networks")
+        require(a.form == 0 or (a.block_layers == 2) == (a.form == 2), "form beside flag 3")
+        if a.form == 1:
+            a.block_layers = 1
+    r.finish()
+
+
 # ---- 5.1 RESI ----
 
 def read_residuals(data, model):
@@ -461,6 +481,8 @@ def load(path):
     with open(path, "rb") as file:
         sections = read_sections(file.read())
     model = read_meta(sections["META"])
+    if "FORM" in sections:
+        read_forms(sections["FORM"], model)
     read_nets(sections["NETS"], model)
     read_code(sections.get("CODE", b""), model)
     read_mask(sections.get("MASK", b""), model)

@@ -55,17 +55,15 @@ def evaluate(network, coords):
     if not network.layers:  # CONSTANT
         return np.broadcast_to(network.value, (len(coords), len(network.value)))
     y, skipped, at = coords, None, 0
-    for l, (n_in, n_out, omega, ends_block) in enumerate(network.layers):
+    for n_in, n_out, omega, share in network.layers:
         weights = network.params[at:at + n_in * n_out].astype("f8").reshape(n_out, n_in)
         at += n_in * n_out
         y = y @ weights.T + network.params[at:at + n_out]
         at += n_out
         if omega != 0:
             y = np.sin(omega * y)
-        if ends_block:
-            y = (skipped + y) / 2
-        if l == 2 or ends_block:
-            skipped = y
+        if share is not None:
+            skipped = y = y if skipped is None else share * (skipped + y)
     y = np.clip(y, -1, 1)
     lo, hi = network.range[:, 0], network.range[:, 1]
     return lo + (y + 1) / 2 * (hi - lo)

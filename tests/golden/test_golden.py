@@ -40,6 +40,10 @@ CASES = [
     (["--max-error", "2%", "--ratio", "60"], (21, 18, 15), 1, False, "nan"),
     (["--max-error", "1e-4r"], (13, 10, 1), 2, True, "fill"),
     (["--max-error", "1e-12"], (6, 5, 4), 1, False, None),
+    (["--ratio", "30", "--network", "siren", "--window", "3"], (21, 18, 15), 1, False, "nan"),
+    (["--ratio", "20", "--network", "neurcomp", "--depth", "3", "--weights", "float16"], (14, 13, 12),
+     2, True, None),
+    (["--ratio", "25", "--network", "coordnet", "--depth", "1"], (21, 18, 15), 1, False, None),
     (["--ratio", "12", "--weights", "float32", "--omega-hidden", "20"], (12, 11, 10), 1, True, "nan"),
 ]
 

@@ -218,6 +218,22 @@ static inline void sample_rich(kd_model *model)
     }
 }
 
+/* Three arrays on a small grid, one of each form. */
+static inline void sample_forms(kd_model *model)
+{
+    sample_grid(model, 9, 8, 7, 3, 3);
+    for (int a = 0; a < 3; a++) {
+        kd_model_array *array = &model->arrays[a];
+
+        sample_array(array, a == 0 ? "a" : a == 1 ? "b" : "c", 3);
+        array->form = (kd_form)a;
+        array->block_layers = a == KD_FORM_KDINR ? 3 : a == KD_FORM_SIREN ? 1 : 2;
+        array->networks = sample_memory(sizeof(kd_network));
+        sample_network(array, &array->networks[0],
+                       a == 1 ? KD_NETWORK_FLOAT16 : KD_NETWORK_QUANTISED, 3, 2, (uint64_t)a);
+    }
+}
+
 /* Two arrays without networks, one with a bound: three steps in groups of two. */
 static inline void sample_bounded(kd_model *model)
 {

@@ -70,6 +70,14 @@ static file packed_bounded(void)
     return packed(&model);
 }
 
+static file packed_forms(void)
+{
+    kd_model model;
+
+    sample_forms(&model);
+    return packed(&model);
+}
+
 static file packed_rich(void)
 {
     kd_model model;
@@ -243,6 +251,7 @@ static void damage_behind_checksums_bits(void **state)
     sweep_bits(packed_small(KD_NETWORK_QUANTISED));
     sweep_bits(packed_rich());
     sweep_bits(packed_bounded());
+    sweep_bits(packed_forms());
 }
 
 /* Every place as if it held a number of 1, 2, 4 and 8 bytes, set to what breaks parsers. */
@@ -325,10 +334,10 @@ static void versions_newer_minor_may_add_optional_sections(void **state)
     assert_true(kd_kdm_can_read(memory_path));
     size = with_section(&one, "XTRA", KD_KDM_MINOR + 1, one.copy);
     check_fails(load_bytes(one.copy, size, &error), KDINR_ERROR_VERSION,
-                "version 1.2 and a section \"XTRA\"", error);
+                "version 1.3 and a section \"XTRA\"", error);
     size = with_section(&one, "xtra", KD_KDM_MINOR, one.copy);
     check_fails(load_bytes(one.copy, size, &error), KDINR_ERROR_FORMAT,
-                "\"xtra\" does not exist in format 1.1", error);
+                "\"xtra\" does not exist in format 1.2", error);
     size = with_section(&one, "META", KD_KDM_MINOR, one.copy);
     check_fails(load_bytes(one.copy, size, &error), KDINR_ERROR_FORMAT, "twice", error);
     size = with_section(&one, "a\nb ", KD_KDM_MINOR + 1, one.copy);

@@ -5,7 +5,22 @@
 
 static kd_net_shape shape_of(int n_inputs, int n_outputs, int width, int depth, int block_layers)
 {
-    const kd_net_shape shape = {n_inputs, n_outputs, width, depth, block_layers, 10.0f, 30.0f};
+    const kd_net_shape shape = {.n_inputs = n_inputs,
+                                .n_outputs = n_outputs,
+                                .width = width,
+                                .depth = depth,
+                                .block_layers = block_layers,
+                                .omega_first = 10.0f,
+                                .omega_hidden = 30.0f};
+    return shape;
+}
+
+/* As wide everywhere: SIREN's layers, or NeurComp's blocks of two. */
+static kd_net_shape flat_shape(kd_form form, int n_inputs, int n_outputs, int width, int depth)
+{
+    kd_net_shape shape = shape_of(n_inputs, n_outputs, width, depth, form == KD_FORM_SIREN ? 1 : 2);
+
+    shape.form = form;
     return shape;
 }
 
@@ -51,12 +66,33 @@ static void net_layout_is_consecutive(void **state)
     }
 }
 
+static void net_flat_forms_have_layers_of_one_width(void **state)
+{
+    (void)state;
+    for (size_t m = 2; m <= 256; m += 127) {
+        for (size_t d = 1; d <= 32; d += 31) {
+            const kd_net_shape siren = flat_shape(KD_FORM_SIREN, 4, 3, (int)m, (int)d);
+            const kd_net_shape neurcomp = flat_shape(KD_FORM_NEURCOMP, 4, 3, (int)m, (int)d);
+            kd_net net;
+
+            assert_int_equal(kd_net_count(&siren), 5 * m + d * (m * m + m) + 3 * m + 3);
+            assert_int_equal(kd_net_count(&neurcomp), 5 * m + 2 * d * (m * m + m) + 3 * m + 3);
+            kd_net_layout(&siren, &net);
+            assert_true(net.n_encoder == 1 && net.skip == KD_SKIP_NONE);
+            kd_net_layout(&neurcomp, &net);
+            assert_true(net.n_encoder == 1 && net.skip == KD_SKIP_SUM);
+        }
+    }
+}
+
 static void net_width_for_is_the_widest_that_fits(void **state)
 {
     (void)state;
     for (double budget = 200; budget < 3e6; budget *= 1.37) {
         kd_net_shape shape = shape_of(4, 1, 0, 3, 3);
 
+        shape.form = budget < 2000 ? KD_FORM_SIREN : KD_FORM_KDINR;
+        shape.block_layers = budget < 2000 ? 1 : 3;
         shape.width = kd_net_width_for(&shape, budget);
         assert_true((double)kd_net_count(&shape) <= budget || shape.width == 2);
         shape.width++;
@@ -105,6 +141,63 @@ static void answer(const kd_net *net, const float *params, const float *coords, 
     backend->close(instance);
 }
 
+/* y [n_out] = sin(30 (W (scale x) + b)) of layer `l`; linear where the net is. */
+static void apply_layer(const kd_net *net, int l, const float *params, double scale,
+                        const double *x, double *y)
+{
+    const kd_layer *layer = &net->layers[l];
+
+    for (int o = 0; o < layer->n_out; o++) {
+        double sum = (double)params[layer->biases + (size_t)o];
+
+        for (int i = 0; i < layer->n_in; i++) {
+            const size_t at = layer->weights + (size_t)(o * layer->n_in + i);
+            sum += (double)params[at] * scale * x[i];
+        }
+        y[o] = layer->omega == 0.0f ? sum : sin((double)layer->omega * sum);
+    }
+}
+
+/* NeurComp as its authors have it: all layers start alike, but a block after the first halves what
+ * its first layer reads, and the last block halves its sum. Twice our weights stand for theirs. */
+static void net_neurcomp_is_its_authors_network(void **state)
+{
+    const kd_net_shape shape = flat_shape(KD_FORM_NEURCOMP, 4, 1, 6, 3);
+    const float coords[4] = {0.3f, -0.7f, 0.1f, 0.9f};
+    double h[6], inner[6], f[6], input[4], expected;
+    kd_net net;
+    float params[512], value;
+
+    (void)state;
+    kd_net_layout(&shape, &net);
+    assert_true(net.n_params <= 512);
+    kd_net_initialise(&net, 30.0f, 3, 4, params);
+    answer(&net, params, coords, &value);
+    for (int l = 3; l < net.n_layers; l += 2) { /* what reads a sum */
+        const kd_layer *layer = &net.layers[l];
+        double largest = 0.0;
+
+        for (size_t i = layer->weights; i < layer->biases; i++) {
+            params[i] *= 2.0f;
+            largest = fmax(largest, fabs((double)params[i]));
+        }
+        assert_true(largest > 0.7 / 30.0 && largest <= 1.000001 / 30.0);
+    }
+    for (int i = 0; i < 4; i++) {
+        input[i] = (double)coords[i];
+    }
+    apply_layer(&net, 0, params, 1.0, input, h);
+    for (int block = 0; block < 3; block++) {
+        apply_layer(&net, 1 + 2 * block, params, block > 0 ? 0.5 : 1.0, h, inner);
+        apply_layer(&net, 2 + 2 * block, params, 1.0, inner, f);
+        for (int i = 0; i < 6; i++) {
+            h[i] = (block == 2 ? 0.5 : 1.0) * (h[i] + f[i]);
+        }
+    }
+    apply_layer(&net, 7, params, 1.0, h, &expected);
+    check_near((double)value, expected, 1e-6);
+}
+
 static void net_add_time_and_rescale_keep_the_answers(void **state)
 {
     const kd_net_shape teacher_shape = shape_of(3, 2, 8, 2, 3),
@@ -132,8 +225,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(net_count_matches_the_paper),
         cmocka_unit_test(net_layout_is_consecutive),
+        cmocka_unit_test(net_flat_forms_have_layers_of_one_width),
         cmocka_unit_test(net_width_for_is_the_widest_that_fits),
         cmocka_unit_test(net_initialise_stays_in_siren_bounds),
+        cmocka_unit_test(net_neurcomp_is_its_authors_network),
         cmocka_unit_test(net_add_time_and_rescale_keep_the_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

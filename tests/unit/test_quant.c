@@ -28,7 +28,7 @@ static const kd_backend *find_backend(void)
 
 static int set_up(void **state)
 {
-    const kd_net_shape shape = {4, 1, WIDTH, DEPTH, 3, 8.0f, 30.0f};
+    const kd_net_shape shape = {4, 1, WIDTH, DEPTH, 3, 8.0f, 30.0f, KD_FORM_KDINR};
     fixture *f = calloc(1, sizeof *f);
     const uint64_t key = kd_rng_key(7, 8);
     kdinr_error error;

@@ -60,7 +60,7 @@ static kdinr_status draw_line(void *user, uint64_t first, size_t n, float *coord
 static kdinr_status train_line(const kdinr_options *options, line *user, kd_outcome *outcome,
                                kdinr_error *error)
 {
-    const kd_net_shape shape = {3, 1, 4, 1, 3, 5.0f, 30.0f};
+    const kd_net_shape shape = {3, 1, 4, 1, 3, 5.0f, 30.0f, KD_FORM_KDINR};
     const kd_rounding rounding = {choose_units, user};
     const kd_schedule schedule = {.samples = 64.0 * 400,
                                   .batch = 64,

@@ -61,8 +61,8 @@ vtkMTimeType vtkKDINRWriter::GetMTime()
 
 kdinr_options vtkKDINRWriter::Options(int numberOfSteps)
 {
-  kdinr_options options =
-    this->Preset == PRESET_PAPER ? kdinr_options_paper() : kdinr_options_default();
+  kdinr_options options = kdinr_options_for(
+    static_cast<kdinr_preset>(this->Preset), static_cast<kdinr_network>(this->Network));
   options.ratio = this->Target == TARGET_RATIO ? this->CompressionRatio : 0.0;
   options.psnr = this->Target == TARGET_PSNR ? this->TargetPSNR : 0.0;
   if (this->Target == TARGET_MAXIMUM_ERROR)

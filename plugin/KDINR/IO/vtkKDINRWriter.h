@@ -107,6 +107,20 @@ public:
 
   enum
   {
+    NETWORK_KDINR = 0,
+    NETWORK_COORDNET = 1,
+    NETWORK_SIREN = 2,
+    NETWORK_NEURCOMP = 3
+  };
+  ///@{
+  /** KD-INR's network or, for comparisons, one of another method, which learns the data itself.
+   *  Default NETWORK_KDINR. */
+  vtkSetClampMacro(Network, int, NETWORK_KDINR, NETWORK_NEURCOMP);
+  vtkGetMacro(Network, int);
+  ///@}
+
+  enum
+  {
     EFFORT_LOW = 0,
     EFFORT_NORMAL = 1,
     EFFORT_HIGH = 2
@@ -236,6 +250,7 @@ private:
   vtkTypeBool RelativeError = 1;
   vtkTypeBool Resume = 0;
   int Preset = PRESET_DEFAULT;
+  int Network = NETWORK_KDINR;
   int Effort = EFFORT_NORMAL;
   vtkTypeBool WriteAllTimeSteps = 1;
   vtkTypeBool Verify = 1;

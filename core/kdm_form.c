@@ -1,0 +1,44 @@
+/* Section FORM: which arrays' networks are not those of KD-INR but of a method it is compared with.
+ * Before: kdm.c writes, or kdm_read.c has read META. After: the layer tables of all networks follow
+ * from the model. */
+#include <stdlib.h>
+
+#include "kdm_layout.h"
+
+kdinr_status kd_write_forms(kd_writer *writer, const kd_model *model, kdinr_error *error)
+{
+    bool all_usual = true;
+
+    for (int a = 0; a < model->n_arrays; a++) {
+        if (model->arrays[a].form != KD_FORM_KDINR) all_usual = false;
+    }
+    for (int a = 0; a < model->n_arrays && !all_usual; a++) {
+        kd_put_u8(writer, (uint8_t)model->arrays[a].form);
+    }
+    return kd_writer_check(writer, "forms of networks", error);
+}
+
+kdinr_status kd_read_forms(const kd_source *from, kd_model *model, kdinr_error *error)
+{
+    uint8_t *bytes = NULL;
+    size_t size;
+    kdinr_status status;
+
+    KD_TRY(kd_source_read(from, "FORM", &bytes, &size, error));
+    if (bytes == NULL) return KDINR_OK;
+    kd_reader reader = kd_reader_open(bytes, size, "section FORM");
+    for (int a = 0; a < model->n_arrays; a++) {
+        kd_model_array *array = &model->arrays[a];
+
+        array->form = (kd_form)kd_get_u8(&reader);
+        KD_TRY_DONE(kd_reader_check(&reader, error));
+        /* META's flag tells 2 layers from another number, which is 3 or depends on the form */
+        if (array->form == KD_FORM_SIREN && array->block_layers == 3) array->block_layers = 1;
+        KD_TRY_DONE(kd_check_form(model, a, KDINR_ERROR_FORMAT, error));
+    }
+    KD_TRY_DONE(kd_reader_finish(&reader, error));
+
+done:
+    free(bytes);
+    return status;
+}

@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""KD-INR against the networks of its paper's Table III, at equal bytes and equal samples.
+
+    networks.py KDINR [--ratio R] [--fill V] [--settings NAMES] DIMS FILE...
+
+KDINR is the command line `kdinr`, DIMS is X,Y,Z; FILEs are raw float32, one per step. Prints a table:
+network and its settings, file ratio, PSNR, processor seconds of one thread. All networks come from
+one program: each is as wide as the bytes allow, stored by the same quantiser, one network for the
+whole series. KD-INR's two stages and its pilot draw together as many samples as each of the others,
+which learn the data itself. Settings of the others:
+
+    authors   depth and learning rate of their own programs
+    tuned     the depth and rate, still Adam's, that were best on isabel_wind (README.md)
+    our step  depth as tuned; rate, Muon and the pilot for the first frequency as KD-INR has them
+"""
+import argparse
+import json
+import os
+import resource
+import subprocess
+import tempfile
+
+TUNED = {"coordnet": (1, 1.5e-3), "siren": (3, 1e-3), "neurcomp": (3, 1e-3)}
+OUR_STEP = ["--optimizer", "muon", "--student-rate", 1e-3, "--omega", "auto"]
+TITLES = {"coordnet": "CoordNet", "siren": "SIREN", "neurcomp": "NeurComp"}
+BATCH, PILOT_BATCH, N_PILOTS = 1024, 1024, 7
+
+
+def budgets(n_voxels, n_steps):
+    """Samples of a student, of a teacher, and of everything: effort low as the program has it."""
+    student = min(24e6, 300 * n_voxels * n_steps) / 4
+    teacher = max(0.75 * student / n_steps, 1e5)
+    cold = 4 * teacher  # the first teacher starts from random weights
+    pilot = N_PILOTS * PILOT_BATCH * max(40, min(300, cold / (2 * N_PILOTS * PILOT_BATCH)))
+    return student, teacher, student + (n_steps - 1) * teacher + cold + pilot
+
+
+def rows(n_voxels, n_steps):
+    """(network, settings, flags) of each row."""
+    student, teacher, all_samples = budgets(n_voxels, n_steps)
+    one_stage = ["--student-samples", all_samples]
+    yield "KD-INR", "default", ["--teacher-samples", teacher, "--student-samples", student]
+    yield "KD-INR", "without teachers", ["--direct", *one_stage]
+    for network, (depth, rate) in TUNED.items():
+        flags = ["--network", network, *one_stage]
+        yield TITLES[network], "authors", flags
+        flags = flags + ["--depth", depth]
+        yield TITLES[network], "tuned", flags + ["--student-rate", rate]
+        yield TITLES[network], "our step", flags + OUR_STEP
+
+
+def measure(kdinr, flags, files, folder):
+    """(file ratio, PSNR, processor seconds); other load on the machine changes these little."""
+    path = os.path.join(folder, "out.kdm")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    subprocess.run([kdinr, "compress", "-o", path, *map(str, flags), *files], check=True)
+    seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    out = subprocess.run([kdinr, "info", path, "--json"], check=True, capture_output=True).stdout
+    info = json.loads(out)
+    return info["ratio"], info["arrays"][0]["psnr_overall"], seconds
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kdinr")
+    parser.add_argument("--ratio", type=float, default=1000)
+    parser.add_argument("--fill", help="this value means missing")
+    parser.add_argument("--settings", default="default,without teachers,authors,tuned,our step",
+                        help="comma-separated; the rows to measure (all)")
+    parser.add_argument("dims")
+    parser.add_argument("files", nargs="+")
+    arguments = parser.parse_args()
+    x, y, z = map(int, arguments.dims.split(","))
+    n_steps = len(arguments.files)
+    common = ["--dims", arguments.dims, "--ratio", arguments.ratio, "--effort", "low", "--bricks", "1,1,1", "--window",
+              n_steps, "--batch", BATCH, "--threads", 1, "--no-part", "--keep-bad", "--quiet"]
+    common += ["--fill", arguments.fill] if arguments.fill else []
+    print("| network | settings | file ratio | PSNR, dB | seconds |\n|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for network, settings, flags in rows(x * y * z, n_steps):
+            if settings not in arguments.settings.split(","):
+                continue
+            ratio, psnr, seconds = measure(arguments.kdinr, common + flags, arguments.files, folder)
+            print(f"| {network} | {settings} | {ratio:.1f} | {psnr:.2f} | {seconds:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
