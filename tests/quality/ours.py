@@ -13,7 +13,8 @@ NETWORKS = ("coordnet", "siren", "neurcomp")
 STUDIES = {  # tables V, VIII, IX, X and figure 9 of the paper: name, what differs from the default
     "sampling policy": [["--sampling", "uniform"]],
     "bottleneck": [["--bottleneck", "no"]],
-    "sampling rate": [["--sampling-rate", rate] for rate in ("0.25", "0.75", "1")],
+    "sampling rate": [["--preset", "paper", "--sampling-rate", rate]  # only its epochs know rates
+                      for rate in ("0.25", "0.5", "0.75", "1")],
     "block size": [["--block-size", size] for size in ("2", "8", "16")],
     "precision": [["--weights", kind] for kind in ("float16", "float32")],
     "time": [["--effort", effort] for effort in ("low", "normal", "high")],
@@ -30,7 +31,7 @@ class Result:
             path, raw = os.path.join(folder, "x.kdm"), os.path.join(folder, "x.raw")
             start = peers.processor_seconds()
             run(program, "compress", "-o", path, "--dims", ",".join(map(str, series.dims)), *flags,
-                "--threads", threads, "--no-part", "--quiet", *series.files)
+                "--threads", threads, "--no-part", "--keep-bad", "--quiet", *series.files)
             middle = peers.processor_seconds()
             steps = []
             for step in range(len(series.files)):
