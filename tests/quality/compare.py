@@ -15,6 +15,7 @@ import os
 import measures
 import ours
 import peers
+import perception
 import picture
 import series as series_module
 
@@ -22,9 +23,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 COLUMNS = ["series", "method", "target", "options", "setting", "version", "commit", "bytes", "ratio",
            "psnr", "ssim", "lpips", "chamfer_to_original", "chamfer_from_original", "isovalue",
            "max_error", "compress_seconds", "decompress_seconds", "note"]
-SHOWN = [("method", 24), ("ratio", 7), ("psnr", 7), ("ssim", 7), ("chamfer", 8), ("max error", 9),
+SHOWN = [("method", 24), ("ratio", 7), ("psnr", 7), ("ssim", 7), ("lpips", 7), ("chamfer", 8), ("max error", 9),
          ("compress s", 10), ("decompress s", 12)]
-LPIPS = "not computed"  # no package brings the weights of the network that it looks at pictures with
+ABSENT = "not computed"
 
 
 class Book:
@@ -69,8 +70,8 @@ def shorten(value):
 class Judge:
     """Measures results on one series; its original picture and isovalue are made once."""
 
-    def __init__(self, series, painter):
-        self.series, self.painter = series, painter
+    def __init__(self, series, painter, lpips):
+        self.series, self.painter, self.lpips = series, painter, lpips
         self.volume = series.values[series.step_shown]
         there = self.volume[series.present[series.step_shown]]
         self.shades = float(there.min()), float(there.max())
@@ -83,15 +84,17 @@ class Judge:
         decoded[~self.series.present] = float("nan")
         shown = decoded[self.series.step_shown]
         to, back = measures.chamfer(self.volume, shown, self.isovalue)
-        return {"psnr": measures.psnr(values, decoded, high - low), "ssim": self.ssim(shown),
-                "lpips": LPIPS, "chamfer_to_original": to, "chamfer_from_original": back,
+        return {"psnr": measures.psnr(values, decoded, high - low), **self.look(shown),
+                "chamfer_to_original": to, "chamfer_from_original": back,
                 "isovalue": self.isovalue, "max_error": measures.max_error(values, decoded)}
 
-    def ssim(self, shown):
+    def look(self, shown):
         drawn = self.painter.draw(shown, self.shades)
         if drawn is None or self.picture is None:
-            return "not computed"
-        return measures.ssim(measures.grey(self.picture), measures.grey(drawn))
+            return {"ssim": ABSENT, "lpips": ABSENT}
+        distance = self.lpips.distance(self.picture, drawn)
+        return {"ssim": measures.ssim(measures.grey(self.picture), measures.grey(drawn)),
+                "lpips": ABSENT if distance is None else distance}
 
 
 def measure(method, series, judge, kind, target):
@@ -112,7 +115,7 @@ def print_table(book, series, targets):
     low, high = series.range
     rows = [row for kind, target in targets for row in book.latest(series, f"{kind} {target:g}")]
     print(f"\n{series.name}: {'x'.join(map(str, series.dims))} x {len(series.files)} steps, values "
-          f"{low:g} ... {high:g}; LPIPS {LPIPS}")
+          f"{low:g} ... {high:g}")
     print(f"{'target':11}" + "".join(f"{name:{'' if name == 'method' else '>'}{width}} "
                                      for name, width in SHOWN))
     for row in rows:
@@ -120,11 +123,16 @@ def print_table(book, series, targets):
             print(f"{row['target']:11}{row['method']:24} {row['note']}")
             continue
         chamfer = float(row["chamfer_to_original"]) + float(row["chamfer_from_original"])
-        words = [f"{float(row['ratio']):.1f}", f"{float(row['psnr']):.2f}", row["ssim"][:6],
-                 f"{chamfer:.3f}", f"{float(row['max_error']):.4g}",
+        words = [f"{float(row['ratio']):.1f}", f"{float(row['psnr']):.2f}", picture_words(row["ssim"]),
+                 picture_words(row["lpips"]), f"{chamfer:.3f}", f"{float(row['max_error']):.4g}",
                  f"{float(row['compress_seconds']):.2f}", f"{float(row['decompress_seconds']):.2f}"]
         print(f"{row['target']:11}{row['method']:24} "
               + " ".join(f"{word:>{width}}" for word, (_, width) in zip(words, SHOWN[1:])))
+
+
+def picture_words(value):
+    """Of SSIM and LPIPS, which need what may not be installed."""
+    return "-" if value == ABSENT else f"{float(value):.4f}"
 
 
 def arguments():
@@ -167,7 +175,10 @@ def run(chosen, book, every, targets):
     methods = choose_methods(chosen)
     command = picture.command()
     if command is None:
-        print("no SSIM: apt-get install python3-paraview xvfb")
+        print("SSIM and LPIPS are not computed; to have them: apt-get install python3-paraview xvfb")
+    lpips = perception.Lpips()
+    if lpips.evaluate is None:
+        print("LPIPS is not computed; to have it:", perception.GET)
     painter = picture.Painter(command)
     try:
         for series in every:
@@ -176,7 +187,7 @@ def run(chosen, book, every, targets):
                 for kind, target in targets:
                     if book.has(series, method, f"{kind} {target:g}"):
                         continue
-                    judge = judge or Judge(series, painter)
+                    judge = judge or Judge(series, painter, lpips)
                     row = measure(method, series, judge, kind, target)
                     book.add(method.group, row)
                     print(f"{series.name}, {method.name}, {row['target']}: "

