@@ -23,8 +23,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 COLUMNS = ["series", "method", "target", "options", "setting", "version", "commit", "bytes", "ratio",
            "psnr", "ssim", "lpips", "chamfer_to_original", "chamfer_from_original", "isovalue",
            "max_error", "compress_seconds", "decompress_seconds", "note"]
-SHOWN = [("method", 24), ("ratio", 7), ("psnr", 7), ("ssim", 7), ("lpips", 7), ("chamfer", 8), ("max error", 9),
-         ("compress s", 10), ("decompress s", 12)]
+SHOWN = [("method", 24), ("ratio", 7), ("psnr", 7), ("ssim", 7), ("lpips", 7), ("chamfer", 8),
+         ("max error", 9), ("compress s", 10), ("decompress s", 12)]
 ABSENT = "not computed"
 
 

@@ -183,6 +183,12 @@ class Search(unittest.TestCase):
     def test_nothing_works(self):
         self.assertIsNone(self.find(lambda knob: None, "ratio", 100))
 
+    def test_of_equally_near_settings_the_best_is_taken(self):
+        def jumps(knob):
+            quality = 30 if math.log2(knob) < -1.01 else 29
+            return Given(1000 + 10 * math.log2(knob) + 20, quality)
+        self.assertEqual(self.find(jumps, "ratio", 1000).psnr, 30)
+
     def test_settings_are_measured_once(self):
         asked = []
 
