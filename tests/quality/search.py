@@ -8,8 +8,6 @@ FINEST, STRIDE = -20, 2  # powers of two, times the range
 NEAR = {"ratio": 0.01, "psnr": 0.03}  # close enough: 1 %, dB
 FAR = {"ratio": 3, "psnr": 20}  # so much too fine that finer settings need no look: 20 times, dB
 N_REFINED = 12
-AROUND = (-0.02, -0.01, 0.01, 0.02)  # powers of two: what is looked at beside a setting that fits,
-# since both quantities jump: TTHRESH has had 38.3 and 39.0 dB at settings 2 % apart, at one ratio
 
 
 class Knob:
@@ -38,23 +36,15 @@ class Knob:
                 bracket = middle, coarse
             else:
                 bracket = fine, middle
-        best = self._nearest(kind, target)
-        if best is None:
-            return None
-        for step in AROUND if bracket else ():
-            self.at(best + step)
-        return self.seen[self._nearest(kind, target)]
+        return self._nearest(kind, target)
 
     def _nearest(self, kind, target):
         """Of all that was measured; of what is equally near, the best."""
-        distances = {e: abs(gap(result, kind, target)) for e, result in self.seen.items() if result}
-        near = max(NEAR[kind], min(distances.values(), default=0))
-        equal = [e for e, distance in distances.items() if distance <= near]
-        return max(equal, key=lambda e: self._quality(e, kind), default=None)
-
-    def _quality(self, exponent, kind):
-        result = self.seen[exponent]
-        return result.psnr if kind == "ratio" else result.ratio
+        results = [result for result in self.seen.values() if result]
+        distances = [abs(gap(result, kind, target)) for result in results]
+        near = max(NEAR[kind], min(distances, default=0))
+        equal = [result for result, distance in zip(results, distances) if distance <= near]
+        return max(equal, key=lambda r: r.psnr if kind == "ratio" else r.ratio, default=None)
 
     def _bracket(self, kind, target):
         """From the knob's coarsest on, look for where a target is passed: neighbours (fine, coarse),

@@ -184,10 +184,9 @@ class Search(unittest.TestCase):
         self.assertIsNone(self.find(lambda knob: None, "ratio", 100))
 
     def test_of_equally_near_settings_the_best_is_taken(self):
-        def jumps(knob):
-            quality = 30 if math.log2(knob) < -1.01 else 29
-            return Given(1000 + 10 * math.log2(knob) + 20, quality)
-        self.assertEqual(self.find(jumps, "ratio", 1000).psnr, 30)
+        def flat(knob):
+            return Given(1000 - 2 * abs(math.log2(knob)), 40 - math.log2(knob))
+        self.assertEqual(self.find(flat, "ratio", 1000).psnr, 43)
 
     def test_settings_are_measured_once(self):
         asked = []
