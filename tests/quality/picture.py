@@ -42,15 +42,20 @@ class Painter:
         raw = os.path.join(self.folder.name, "volume.raw")
         out = os.path.join(self.folder.name, "picture.npy")
         np.where(np.isnan(volume), value_range[0], volume).astype("<f4").tofile(raw)
-        words = [raw, *volume.shape[::-1], *value_range, out]
-        self.process.stdin.write("\t".join(map(str, words)) + "\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line == f"drawn {out}\n":
-                return np.load(out)
-        print("pvpython ended before its time: no SSIM from here on")
+        if self._ask([raw, *volume.shape[::-1], *value_range, out]):
+            return np.load(out)
+        print("pvpython ended before its time: no pictures from here on")
         self.process = None
         return None
+
+    def _ask(self, words):
+        """Whether the picture was drawn."""
+        try:
+            self.process.stdin.write("\t".join(map(str, words)) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return False
+        return any(line == f"drawn {words[-1]}\n" for line in self.process.stdout)
 
     def close(self):
         if self.process is not None:

@@ -271,6 +271,13 @@ class Runs(unittest.TestCase):
         self.assertEqual(row["note"], "it cannot")
         self.assertNotIn("bytes", row)
 
+    def test_painter_that_dies_is_survived(self):
+        painter = picture.Painter(["true"])
+        painter.process.wait()
+        self.assertIsNone(painter.draw(self.series.values[0], (0, 1)))
+        self.assertIsNone(painter.draw(self.series.values[0], (0, 1)))
+        painter.close()
+
     def test_run_goes_on_where_it_was(self):
         self.assertFalse(self.book().has(self.series, Method(), "ratio 2"))
         self.book().add("peers", self.measure("ratio", 2))
