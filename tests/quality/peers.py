@@ -98,6 +98,14 @@ class Tthresh(Program):
     get = "build github.com/rballester/tthresh with cmake, put tthresh into PATH"
 
     @classmethod
+    def compress(cls, part, knob):
+        """Where the RMSE is about the spread of the values, it may write a larger file than for a
+        smaller RMSE: the smallest file counts."""
+        spread = float(part.std())
+        settings = {min(knob, most) for most in (0.5 * spread, spread, math.inf)}
+        return min((super(Tthresh, cls).compress(part, setting) for setting in settings), key=len)
+
+    @classmethod
     def encode(cls, raw, coded, part, knob):
         cls.run(cls.program, "-i", raw, "-t", "float", "-s", *part.shape[::-1], "-r", knob,
                 "-c", coded)
