@@ -8,7 +8,6 @@
 #include "entropy.h"
 #include "rng.h"
 #include "status.h"
-#include "window.h"
 
 /* ---- start ---- */
 
@@ -323,7 +322,7 @@ kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *arra
         KD_TRY(train_teachers(track, run, array, map, error));
     }
     track->n_open++;
-    return track->n_open == track->plan.window ? kd_window_close(track, run, error) : KDINR_OK;
+    return KDINR_OK;
 }
 
 void kd_track_release_steps(kd_track *track)

@@ -52,7 +52,8 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
 /** Samples to be drawn for `n_steps` steps, both stages: the unit of progress. */
 double kd_track_work(const kd_track *track, int n_steps);
 
-/** Stage 1 for the step that was last added to the model. Closes the window if it is full.
+/** Stage 1 for the step that was last added to the model. Of trainings that are dealt to other
+ *  processes the result is there after kd_share_exchange; then a full window must be closed.
  *  errors  DATA (no present value), as kd_train */
 kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *array,
                            kdinr_error *error);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "share.h"
 #include "status.h"
 
 /* What the teachers of a brick leave undone: where students need parameters. */
@@ -171,14 +172,13 @@ static void clear_window(kd_track *track)
     track->n_open = 0;
 }
 
-kdinr_status kd_window_close(kd_track *track, kd_run *run, kdinr_error *error)
+static kdinr_status distil(kd_track *track, kd_run *run, kdinr_error *error)
 {
     const size_t n = (size_t)track->n_bricks;
     double *weights = malloc(n * sizeof *weights);
     int *widths = malloc(n * sizeof *widths);
     kdinr_status status = KDINR_OK;
 
-    if (track->n_open == 0) goto done;
     if (weights == NULL || widths == NULL) {
         status = kd_fail_memory(error, n * sizeof *weights, "window");
         goto done;
@@ -191,11 +191,29 @@ kdinr_status kd_window_close(kd_track *track, kd_run *run, kdinr_error *error)
     for (int b = 0; b < track->n_bricks && !track->no_networks; b++) {
         KD_TRY_DONE(distil_brick(track, run, b, widths[b], error));
     }
-    KD_TRY_DONE(estimate_quality(track, run, error));
-    clear_window(track);
 
 done:
     free(weights);
     free(widths);
     return status;
+}
+
+static bool is_due(const kd_track *track, bool all)
+{
+    return track->n_open == track->plan.window || (all && track->n_open > 0);
+}
+
+kdinr_status kd_window_close(kd_track *tracks, int n, bool all, kd_run *run, kdinr_error *error)
+{
+    KD_TRY(kd_share_exchange(run->share, run->part, error)); /* the teachers */
+    for (int i = 0; i < n; i++) {
+        if (is_due(&tracks[i], all)) KD_TRY(distil(&tracks[i], run, error));
+    }
+    KD_TRY(kd_share_exchange(run->share, run->part, error)); /* the students */
+    for (int i = 0; i < n; i++) {
+        if (!is_due(&tracks[i], all)) continue;
+        KD_TRY(estimate_quality(&tracks[i], run, error));
+        clear_window(&tracks[i]);
+    }
+    return KDINR_OK;
 }

@@ -418,7 +418,7 @@ static kd_part *open_part(bool resume)
 static void part_takes_only_what_is_sound(void **state)
 {
     const float bad[] = {NAN, INFINITY, 1e30f};
-    const kd_outcome outcome = {.loss = 0.5, .variance = 1.0, .restarts = 1, .rollbacks = 2};
+    kd_outcome outcome = {.loss = 0.5, .variance = 1.0, .restarts = 1, .rollbacks = 2};
     kdinr_error error;
 
     (void)state;
@@ -429,7 +429,8 @@ static void part_takes_only_what_is_sound(void **state)
         bool taken;
         kd_part *part = open_part(false);
 
-        check_ok(kd_part_add(part, 42, params, 3, &outcome, &error), error);
+        const kd_record record = {42, params, 3, &outcome};
+        check_ok(kd_part_add(part, &record, &error), error);
         kd_part_close(part, false);
         part = open_part(true);
         check_ok(kd_part_take(part, 42, taken_params, 3, &found, &taken, &error), error);
