@@ -140,8 +140,10 @@ typedef bool (*kdinr_progress)(void *user, double fraction, const char *stage);
  *  its own, with the same options, and all make the same calls with the same steps; each trains a
  *  part of the networks. The file is that of one process alone, byte for byte, and is written by
  *  rank 0, whose `part` it is too. A call that fails in one process, or is cancelled there, fails
- * in all, with the same message, once they are done with the networks they are at. Bricks and
- * arrays are what is shared: with one brick of one array there is nothing to gain. */
+ *  in all, with the same message, once they are done with the networks they are at. Shared are
+ *  bricks and arrays, and, where there are fewer of them than processes, windows: as many are
+ *  collected before they are trained, by processes that keep the data of one brick of each window
+ *  meanwhile. With one brick of one array in one window there is nothing to gain. */
 typedef struct kdinr_share {
     int rank, n_ranks; /**< rank is 0..n_ranks-1 */
     /** Gather `size` bytes from each process to all; size is the same on all.

@@ -32,6 +32,7 @@ struct kd_share {
     double *loads;   /* [n_ranks] costs dealt since the last exchange, owned */
     report *reports; /* [n_ranks], owned */
     int owner;       /* of the latest unit */
+    int assigned;    /* owner of those to come, or EVERYONE: not known yet */
     bool failed;     /* and all know */
 };
 
@@ -51,7 +52,7 @@ kdinr_status kd_share_open(const kdinr_share *with, kd_share **share, kdinr_erro
     kd_share *made = calloc(1, sizeof *made);
     if (made != NULL) {
         made->with = *with;
-        made->owner = EVERYONE;
+        made->owner = made->assigned = EVERYONE;
         made->loads = calloc(n, sizeof *made->loads);
         made->reports = calloc(n, sizeof *made->reports);
     }
@@ -94,12 +95,27 @@ bool kd_share_is_root(const kd_share *share)
 bool kd_share_deal(kd_share *share, double cost)
 {
     if (share == NULL) return true;
-    share->owner = 0;
-    for (int rank = 1; rank < share->with.n_ranks; rank++) {
+    share->owner = share->assigned == EVERYONE ? 0 : share->assigned;
+    for (int rank = 1; rank < share->with.n_ranks && share->assigned == EVERYONE; rank++) {
         if (share->loads[rank] < share->loads[share->owner]) share->owner = rank;
     }
     share->loads[share->owner] += cost;
     return kd_share_has(share);
+}
+
+void kd_share_assign(kd_share *share, int rank)
+{
+    if (share != NULL) share->assigned = rank % share->with.n_ranks;
+}
+
+void kd_share_release(kd_share *share)
+{
+    if (share != NULL) share->assigned = EVERYONE;
+}
+
+int kd_share_n_ranks(const kd_share *share)
+{
+    return share == NULL ? 1 : share->with.n_ranks;
 }
 
 void kd_share_skip(kd_share *share)

@@ -21,8 +21,17 @@ bool kd_share_is_root(const kd_share *share);
  *  cost  in any measure, the same on all */
 bool kd_share_deal(kd_share *share, double cost);
 
+/** The units that follow are dealt to one process: `rank`, modulo their number. */
+void kd_share_assign(kd_share *share, int rank);
+
+/** From now on, units are dealt one by one again. */
+void kd_share_release(kd_share *share);
+
 /** The next unit needs no work: all have its result. */
 void kd_share_skip(kd_share *share);
+
+/** How many processes there are. */
+int kd_share_n_ranks(const kd_share *share);
 
 /** The next unit is the root's. */
 void kd_share_root(kd_share *share);

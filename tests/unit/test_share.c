@@ -247,6 +247,21 @@ static void share_any_number_of_processes_writes_the_file_of_one(void **state)
     }
 }
 
+static void share_more_processes_than_bricks_writes_the_file_of_one(void **state)
+{
+    kdinr_options options = small_options();
+
+    (void)state;
+    options.bricks[0] = 1; /* of two arrays */
+    write_alone(&options);
+    for (int n_ranks = 2; n_ranks <= MOST_RANKS; n_ranks++) {
+        check_file_is_that_of_one(&options, n_ranks);
+    }
+    options.max_error = 0.5;
+    write_alone(&options);
+    check_file_is_that_of_one(&options, MOST_RANKS);
+}
+
 static void share_one_brick_and_one_window_writes_the_file_of_one(void **state)
 {
     kdinr_options options = small_options();
@@ -364,13 +379,11 @@ static void share_rank_out_of_range_is_refused(void **state)
 }
 
 /* Cancelled in one process, the part goes on to the same file with any number of processes. */
-static void share_cancelled_run_resumes(void **state)
+static void check_cancelled_run_resumes(kdinr_options options)
 {
-    kdinr_options options = small_options();
     process processes[MOST_RANKS];
     world common;
 
-    (void)state;
     write_alone(&options);
     for (int rank = 0; rank < 3; rank++) {
         options.part = PART;
@@ -386,10 +399,21 @@ static void share_cancelled_run_resumes(void **state)
     }
 }
 
+static void share_cancelled_run_resumes(void **state)
+{
+    kdinr_options options = small_options();
+
+    (void)state;
+    check_cancelled_run_resumes(options);
+    options.bricks[0] = 1;
+    check_cancelled_run_resumes(options);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(share_any_number_of_processes_writes_the_file_of_one),
+        cmocka_unit_test(share_more_processes_than_bricks_writes_the_file_of_one),
         cmocka_unit_test(share_one_brick_and_one_window_writes_the_file_of_one),
         cmocka_unit_test(share_with_a_bound_writes_the_file_of_one),
         cmocka_unit_test(share_with_a_psnr_writes_the_file_of_one),
