@@ -162,6 +162,25 @@ done:
     return status;
 }
 
+/* Widest first: processes that share the work then end at about the same time. */
+static kdinr_status distil_bricks(kd_track *track, kd_run *run, const kd_window *window,
+                                  const int *widths, kdinr_error *error)
+{
+    int widest = 0, next;
+
+    for (int b = 0; b < track->n_bricks; b++) {
+        widest = widths[b] > widest ? widths[b] : widest;
+    }
+    for (int width = widest; width > 0; width = next) {
+        next = 0;
+        for (int b = 0; b < track->n_bricks; b++) {
+            if (widths[b] < width && widths[b] > next) next = widths[b];
+            if (widths[b] == width) KD_TRY(distil_brick(track, run, window, b, width, error));
+        }
+    }
+    return KDINR_OK;
+}
+
 static kdinr_status distil(kd_track *track, kd_run *run, const kd_window *window,
                            kdinr_error *error)
 {
@@ -178,9 +197,7 @@ static kdinr_status distil(kd_track *track, kd_run *run, const kd_window *window
     brick_weights(track, window, weights);
     kd_plan_widths(run->options, &track->plan, window->n_steps, track->n_bricks, weights, widths);
     if (track->no_networks) fill_constant(track, window);
-    for (int b = 0; b < track->n_bricks && !track->no_networks; b++) {
-        KD_TRY_DONE(distil_brick(track, run, window, b, widths[b], error));
-    }
+    if (!track->no_networks) status = distil_bricks(track, run, window, widths, error);
 
 done:
     free(weights);
