@@ -18,16 +18,18 @@ import kdinr_test as kt
 
 folder = sys.argv[1]
 on_ranks = len(sys.argv) > 2
-SERIAL = os.path.join(folder, 'serial_ratio.kdm')
+SERIAL = os.path.join(folder, 'serial_bricks.kdm')
 RANKS = (2, 4)
 TIME = 1.2
 
-# Two arrays of two bricks each, in two windows, and one brick: how training is shared differs.
+# How training is shared differs: two arrays of two bricks each; two arrays in windows of two steps.
 FILES = {
-    'ratio': dict(CompressionRatio=12.0, BrickCounts=[2, 1, 1], Window=2),
-    'one': dict(CompressionRatio=12.0),
+    'bricks': dict(CompressionRatio=12.0, BrickCounts=[2, 1, 1]),
+    'windows': dict(CompressionRatio=12.0, BrickCounts=[1, 1, 1], Window=2),
+}
+TARGETS = {  # two ranks say enough
     'psnr': dict(Target='PSNR', TargetPSNR=30.0),
-    'error': dict(Target='Maximum error', MaximumError=0.02, CompressionRatio=12.0),
+    'error': dict(Target='Maximum error', MaximumError=0.02),
 }
 
 # Runs on every rank and saves the piece that this rank has.
@@ -56,14 +58,18 @@ def write(path, settings):
     print(writer.Result)
 
 
-def write_all(prefix):
-    for name, settings in FILES.items():
+def files_of(n_ranks):
+    return {**FILES, **TARGETS} if n_ranks <= 2 else FILES
+
+
+def write_all(prefix, n_ranks):
+    for name, settings in files_of(n_ranks).items():
         write(f'{prefix}_{name}.kdm', settings)
 
 
 def abort_and_resume(path):
     """An abort that only rank 0 sees ends all ranks; they go on together to the same bytes."""
-    writer = make_writer(path, **FILES['ratio'])
+    writer = make_writer(path, **FILES['bricks'])
     algorithm = writer.GetClientSideObject()
 
     def abort(caller, event):
@@ -153,7 +159,7 @@ def same_bytes(a, b):
 def main():
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
-    write_all(os.path.join(folder, 'serial'))
+    write_all(os.path.join(folder, 'serial'), 1)
     read(SERIAL, os.path.join(folder, 'serial'))
     draw(SERIAL, os.path.join(folder, 'serial.png'))
     # pvpython is an MPI program already; its variables would confuse a second one.
@@ -166,16 +172,16 @@ def main():
         assert result.returncode == 0, f'pvbatch ended with {result.returncode}'
         compare_pieces(n_ranks)
         compare_pictures(n_ranks)
-        for name in FILES:
+        for name in files_of(n_ranks):
             assert same_bytes(f'serial_{name}.kdm', f'ranks{n_ranks}_{name}.kdm'), name
-        assert same_bytes('serial_ratio.kdm', f'ranks{n_ranks}_resumed.kdm')
+        assert same_bytes('serial_bricks.kdm', f'ranks{n_ranks}_resumed.kdm')
         assert os.path.exists(os.path.join(folder, f'ranks{n_ranks}.done'))
     print('passed')
 
 
 if on_ranks:
     here = os.path.join(folder, 'ranks' + sys.argv[2])
-    write_all(here)
+    write_all(here, int(sys.argv[2]))
     abort_and_resume(here + '_resumed.kdm')
     read(SERIAL, os.path.join(folder, f'piece{sys.argv[2]}_'))
     draw(SERIAL, here + '.png')
