@@ -5,6 +5,7 @@
 #include "vtkKDINRBridge.h"
 #include "vtkKDINRCache.h"
 #include "vtkKDINRGrid.h"
+#include "vtkKDINRIcon.h"
 #include "vtkKDINRMissing.h"
 #include "vtkKDINRTimes.h"
 
@@ -33,6 +34,9 @@ namespace
 {
 constexpr double MiB = 1024.0 * 1024.0;
 constexpr double GiB = 1024.0 * MiB;
+
+// When the plugin is loaded, before menus are made.
+[[maybe_unused]] const bool hasIcon = vtkKDINRIcon::Register();
 }
 
 vtkKDINRReader::vtkKDINRReader()

@@ -1,0 +1,12 @@
+// The icon in ParaView's menus. Before: the plugin is loaded. After: the hints in xml/ name the icon as
+// ":/KDINR/icon.svg". Private to this module.
+#ifndef vtkKDINRIcon_h
+#define vtkKDINRIcon_h
+
+namespace vtkKDINRIcon
+{
+/// Hand the icon to Qt, if this process has Qt; returns whether it has.
+bool Register();
+}
+
+#endif
