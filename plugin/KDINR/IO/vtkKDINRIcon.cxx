@@ -64,9 +64,14 @@ void PutFolder(Table& tree, uint32_t name, uint32_t firstChild)
 }
 }
 
+bool vtkKDINRIcon::HasQt()
+{
+  return qRegisterResourceData != nullptr;
+}
+
 bool vtkKDINRIcon::Register()
 {
-  if (!qRegisterResourceData)
+  if (!HasQt())
   {
     return false;
   }
