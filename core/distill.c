@@ -7,6 +7,7 @@
 
 #include "quant.h"
 #include "rng.h"
+#include "share.h"
 #include "status.h"
 
 enum { POOL_ROWS = 1 << 15, PROBE_ROWS = 2048 };
@@ -294,7 +295,8 @@ kdinr_status kd_distill_train(kd_run *run, const kd_lesson *lesson, const kd_stu
     schedule.rounding = plan->size > 0.0 ? &rounding : NULL;
     KD_TRY_DONE(kd_train(run, &student->net, &source, &schedule, student->params, &student->outcome,
                          error));
-    KD_TRY_DONE(measure_sensitivity(&p, student, error));
+    if (kd_share_has(run->share)) KD_TRY_DONE(measure_sensitivity(&p, student, error));
+    status = kd_share_bytes(run->share, student->sensitivity, sizeof student->sensitivity, error);
 
 done:
     pool_free(&p);

@@ -9,8 +9,8 @@
 #include "judge.h"
 #include "keep.h"
 #include "options.h"
-#include "part.h"
 #include "settle.h"
+#include "share.h"
 #include "status.h"
 #include "window.h"
 
@@ -34,6 +34,21 @@ struct kdinr_encoder {
     bool chose_ratio; /* options.ratio was 0 */
 };
 
+/* Collective. */
+static kdinr_status prepare(kdinr_encoder *encoder, kdinr_error *error)
+{
+    kd_run *run = &encoder->run;
+    kdinr_status status =
+        encoder->backend_name == NULL
+            ? kd_fail_memory(error, strlen(encoder->options.backend), "backend name")
+            : kd_backend_find(encoder->backend_name, &run->backend, error);
+
+    KD_TRY(kd_share_agree(run->share, status, error));
+    status =
+        kd_part_open_shared(&encoder->options, run->backend->name, run->share, &run->part, error);
+    return kd_share_agree(run->share, status, error);
+}
+
 kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_encoder **encoder,
                                 kdinr_error *error)
 {
@@ -43,15 +58,11 @@ kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_encoder **en
     if (made == NULL) return kd_fail_memory(error, sizeof *made, "encoder");
     made->options = *options;
     made->backend_name = strdup(options->backend);
-    made->options.backend = made->backend_name;
+    if (made->backend_name != NULL) made->options.backend = made->backend_name;
     made->run.options = &made->options;
     made->run.stage = "reading";
-    kdinr_status status = made->backend_name == NULL
-                              ? kd_fail_memory(error, strlen(options->backend), "backend name")
-                              : kd_backend_find(made->backend_name, &made->run.backend, error);
-    if (status == KDINR_OK) {
-        status = kd_part_open(options, made->run.backend->name, &made->run.part, error);
-    }
+    kdinr_status status = kd_share_open(options->share, &made->run.share, error);
+    if (status == KDINR_OK) status = prepare(made, error);
     if (status != KDINR_OK) {
         kdinr_encoder_close(made);
         return status;
@@ -73,6 +84,7 @@ void kdinr_encoder_close(kdinr_encoder *encoder)
     free(encoder->tracks);
     kd_kdm_free(&encoder->model);
     kd_part_close(encoder->run.part, false);
+    kd_share_close(encoder->run.share);
     free(encoder->backend_name);
     free(encoder);
 }
@@ -187,51 +199,6 @@ static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kd
     return KDINR_OK;
 }
 
-static bool same_grid(const kd_model *model, const kdinr_volume *volume)
-{
-    return memcmp(model->dims, volume->dims, sizeof model->dims) == 0 &&
-           memcmp(model->first, volume->first, sizeof model->first) == 0 &&
-           memcmp(model->origin, volume->origin, sizeof model->origin) == 0 &&
-           memcmp(model->spacing, volume->spacing, sizeof model->spacing) == 0 &&
-           memcmp(model->direction, volume->direction, sizeof model->direction) == 0 &&
-           kd_same_axes(volume->axes, model);
-}
-
-/* Does a later step have the first one's grid and arrays, in the same order? */
-static kdinr_status check_same(const kd_model *model, const kdinr_volume *volume, double time,
-                               kdinr_error *error)
-{
-    if (!same_grid(model, volume)) {
-        return kd_fail(
-            error, KDINR_ERROR_ARGUMENT,
-            "at time %g the grid has %d x %d x %d points and differs from the first step's "
-            "%d x %d x %d in size or geometry; all steps must share one grid",
-            time, volume->dims[0], volume->dims[1], volume->dims[2], model->dims[0], model->dims[1],
-            model->dims[2]);
-    }
-    if (volume->n_arrays != model->n_arrays) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT,
-                       "at time %g there are %d arrays, the first step had %d", time,
-                       volume->n_arrays, model->n_arrays);
-    }
-    for (int a = 0; a < model->n_arrays; a++) {
-        const kdinr_array *array = &volume->arrays[a];
-        const kd_model_array *stored = &model->arrays[a];
-
-        if (strcmp(array->name, stored->name) != 0 || array->type != stored->type ||
-            array->n_components != stored->n_components ||
-            array->association != stored->association) {
-            return kd_fail(
-                error, KDINR_ERROR_ARGUMENT,
-                "at time %g array %d is \"%s\" (%s, %d components), the first step had \"%s\" "
-                "(%s, %d components)",
-                time, a, array->name, kdinr_type_name(array->type), array->n_components,
-                stored->name, kdinr_type_name(stored->type), stored->n_components);
-        }
-    }
-    return KDINR_OK;
-}
-
 static kdinr_status add_time(kdinr_encoder *encoder, double time, kdinr_error *error)
 {
     kd_model *model = &encoder->model;
@@ -261,20 +228,46 @@ static kdinr_status add_time(kdinr_encoder *encoder, double time, kdinr_error *e
     return KDINR_OK;
 }
 
+/* With more processes than bricks, several windows are collected before they are trained. */
+static kdinr_status open_windows(kdinr_encoder *encoder, kdinr_error *error)
+{
+    const int n_ranks = kd_share_n_ranks(encoder->run.share);
+    int n_bricks = 0, first_owner = 0;
+
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        const kd_track *track = &encoder->tracks[a];
+        if (!track->no_networks) n_bricks += track->n_bricks;
+    }
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        kd_track *track = &encoder->tracks[a];
+        const int window = track->plan.window;
+        const int most = (kd_plan_steps(&encoder->options) + window - 1) / window;
+        const int wanted = n_bricks > 0 ? (n_ranks + n_bricks - 1) / n_bricks : 1;
+        const int n = wanted < most ? wanted : most;
+
+        if (track->no_networks || n < 2) continue;
+        KD_TRY(kd_track_widen(track, n, first_owner, error));
+        first_owner += n * track->n_bricks;
+    }
+    return KDINR_OK;
+}
+
 static kdinr_status push(kdinr_encoder *encoder, const kdinr_volume *volume, double time,
                          kdinr_error *error)
 {
     KD_TRY(kd_volume_check(volume, error));
     if (encoder->model.n_steps == 0) {
         KD_TRY(start(encoder, volume, error));
+        KD_TRY(open_windows(encoder, error));
     } else {
-        KD_TRY(check_same(&encoder->model, volume, time, error));
+        KD_TRY(kd_volume_check_same(volume, &encoder->model, time, error));
     }
     KD_TRY(add_time(encoder, time, error));
     KD_TRY(kd_part_step(encoder->run.part, volume, time, error));
     for (int a = 0; a < encoder->model.n_arrays; a++) {
         KD_TRY(kd_track_push(&encoder->tracks[a], &encoder->run, &volume->arrays[a], error));
     }
+    KD_TRY(kd_window_close(encoder->tracks, encoder->model.n_arrays, false, &encoder->run, error));
     return kd_part_sync(encoder->run.part, error);
 }
 
@@ -287,7 +280,8 @@ kdinr_status kdinr_encoder_push(kdinr_encoder *encoder, const kdinr_volume *volu
                            ? "an earlier call failed: this encoder can only be closed"
                            : "steps cannot be pushed after verify or finish");
     }
-    const kdinr_status status = push(encoder, volume, time, error);
+    const kdinr_status status =
+        kd_share_agree(encoder->run.share, push(encoder, volume, time, error), error);
     if (status != KDINR_OK) encoder->stage = STAGE_FAILED;
     return status;
 }
@@ -313,11 +307,11 @@ static kdinr_status settle(kdinr_encoder *encoder, kdinr_error *error)
         return kd_fail(error, KDINR_ERROR_DATA,
                        "no time step was pushed: there is nothing to write");
     }
+    KD_TRY(kd_window_close(encoder->tracks, encoder->model.n_arrays, true, &encoder->run, error));
     for (int a = 0; a < encoder->model.n_arrays; a++) {
         kd_model_array *array = &encoder->model.arrays[a];
         const size_t n = (size_t)encoder->model.n_steps;
 
-        KD_TRY(kd_window_close(&encoder->tracks[a], &encoder->run, error));
         array->psnr = calloc(n, sizeof *array->psnr);
         array->max_error = calloc(n, sizeof *array->max_error);
         if (array->psnr == NULL || array->max_error == NULL) {
@@ -376,11 +370,12 @@ static kdinr_status verify(kdinr_encoder *encoder, const kdinr_volume *volume, d
 {
     if (encoder->stage == STAGE_PUSHING) KD_TRY(settle(encoder, error));
     KD_TRY(kd_volume_check(volume, error));
-    KD_TRY(check_same(&encoder->model, volume, time, error));
+    KD_TRY(kd_volume_check_same(volume, &encoder->model, time, error));
     const int step = find_step(&encoder->model, time);
     if (step < 0) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT, "no step at time %.17g was pushed", time);
     }
+    if (encoder->keeps != NULL && !kd_share_is_root(encoder->run.share)) return KDINR_OK;
     if (encoder->keeps != NULL && step != encoder->keeps[0].n_done) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
                        "with max_error, steps are verified once each and in their order; step %d "
@@ -410,7 +405,8 @@ kdinr_status kdinr_encoder_verify(kdinr_encoder *encoder, const kdinr_volume *vo
             error, KDINR_ERROR_ARGUMENT,
             "verify after finish or after a failed call: this encoder can only be closed");
     }
-    const kdinr_status status = verify(encoder, volume, time, error);
+    const kdinr_status status =
+        kd_share_agree(encoder->run.share, verify(encoder, volume, time, error), error);
     if (status != KDINR_OK) encoder->stage = STAGE_FAILED;
     return status;
 }
@@ -472,6 +468,7 @@ static kdinr_status finish(kdinr_encoder *encoder, const char *path, kdinr_error
     size_t size;
 
     if (encoder->stage == STAGE_PUSHING) KD_TRY(settle(encoder, error));
+    if (!kd_share_is_root(encoder->run.share)) return KDINR_OK;
     if (encoder->keeps != NULL) KD_TRY(choose_ways(encoder, error));
     for (int a = 0; a < encoder->model.n_arrays; a++) {
         record_quality(encoder, a);
@@ -492,7 +489,8 @@ kdinr_status kdinr_encoder_finish(kdinr_encoder *encoder, const char *path, kdin
             error, KDINR_ERROR_ARGUMENT,
             "finish after finish or after a failed call: this encoder can only be closed");
     }
-    const kdinr_status status = finish(encoder, path, error);
+    const kdinr_status status =
+        kd_share_agree(encoder->run.share, finish(encoder, path, error), error);
     encoder->stage = status == KDINR_OK ? STAGE_FINISHED : STAGE_FAILED;
     if (status == KDINR_OK) {
         kd_part_close(encoder->run.part, true);

@@ -149,6 +149,24 @@ typedef enum kdinr_weights {
  *  call with KDINR_CANCELLED. */
 typedef bool (*kdinr_progress)(void *user, double fraction, const char *stage);
 
+/** Several processes that share the work of one file, MPI ranks for example. Each has an encoder of
+ *  its own, with the same options, and all make the same calls with the same steps; each trains a
+ *  part of the networks. The file is that of one process alone, byte for byte, and is written by
+ *  rank 0, whose `part` it is too. A call that fails in one process, or is cancelled there, fails
+ *  in all, with the same message, once they are done with the networks they are at. Shared are
+ *  bricks and arrays, and, where there are fewer of them than processes, windows: as many are
+ *  collected before they are trained, by processes that keep the data of one brick of each window
+ *  meanwhile. With one brick of one array in one window there is nothing to gain. */
+typedef struct kdinr_share {
+    int rank, n_ranks; /**< rank is 0..n_ranks-1 */
+    /** Gather `size` bytes from each process to all; size is the same on all.
+     *  mine  in [size]
+     *  all   out [n_ranks][size]
+     *  Returning false ends the call with KDINR_ERROR_IO; all processes must see that. */
+    bool (*exchange)(void *user, const void *mine, size_t size, void *all);
+    void *user;
+} kdinr_share;
+
 /** Everything the encoder and decoder can be told. Start from kdinr_options_default() or
  *  kdinr_options_paper(). A field that says "0: ..." is chosen by the encoder when left 0. */
 typedef struct kdinr_options {
@@ -223,6 +241,8 @@ typedef struct kdinr_options {
                                   0: what the machine has, at most 64 GiB */
     kdinr_progress progress; /**< may be NULL */
     void *progress_user;
+
+    const kdinr_share *share; /**< other processes at the same file; NULL: none. Copied by open */
 } kdinr_options;
 
 /** The recommended settings, every field filled. */

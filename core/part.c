@@ -17,6 +17,7 @@
 #include "bytes.h"
 #include "file.h"
 #include "options.h"
+#include "share.h"
 #include "volume.h"
 
 #define MAGIC         "\x89KDP\r\n\x1a\n"
@@ -27,8 +28,9 @@ enum { MAGIC_SIZE = 8, RECORD_HEAD = 12, CHECKSUM_SIZE = 8, NETWORK_HEAD = 32, S
 typedef enum record_kind { RECORD_STEP = 1, RECORD_NETWORK = 2 } record_kind;
 
 struct kd_part {
-    char *path; /* owned */
-    int file;
+    char *path;     /* owned */
+    int file;       /* negative: the root has it, and this is a copy of what it held */
+    uint8_t *copy;  /* [size], owned; NULL where there is a file */
     bool replaying; /* records are taken; else they are added */
     bool holds;     /* there are records */
     uint64_t size;  /* of the file when it was opened */
@@ -58,6 +60,10 @@ static kdinr_status read_at(const kd_part *part, uint64_t start, uint8_t *bytes,
                             bool *found, kdinr_error *error)
 {
     *found = start <= part->size && size <= part->size - start;
+    if (*found && part->file < 0) {
+        memcpy(bytes, part->copy + start, size);
+        return KDINR_OK;
+    }
     while (*found && size > 0) {
         const ssize_t n = pread(part->file, bytes, size, (off_t)start);
 
@@ -77,7 +83,7 @@ static kdinr_status append(kd_part *part, kd_writer *writer, kdinr_error *error)
 {
     kdinr_status status = kd_writer_check(writer, "part", error);
 
-    if (status == KDINR_OK) {
+    if (status == KDINR_OK && part->file >= 0) {
         status =
             kd_file_write(part->file, part->at, writer->bytes, writer->size, part->path, error);
     }
@@ -226,11 +232,77 @@ done:
     return status;
 }
 
+/* The records of the root's part, if it is to be used. */
+static kdinr_status read_records(const kd_part *part, uint8_t **bytes, uint64_t *size,
+                                 kdinr_error *error)
+{
+    bool found;
+
+    if (part == NULL || !part->replaying) return KDINR_OK;
+    *size = part->size - part->at;
+    *bytes = malloc(*size + 1);
+    if (*bytes == NULL) return kd_fail_memory(error, *size, "part");
+    return read_at(part, part->at, *bytes, *size, &found, error);
+}
+
+/* Another process's part: it starts with the root's records and has no file. */
+static kdinr_status make_copy(const char *path, uint64_t size, kd_part **part, kdinr_error *error)
+{
+    kd_part *made = calloc(1, sizeof *made);
+
+    if (made != NULL) {
+        made->file = -1;
+        made->path = strdup(path);
+        made->copy = malloc(size + 1);
+        made->size = size;
+        made->replaying = made->holds = size > 0;
+    }
+    if (made == NULL || made->path == NULL || made->copy == NULL) {
+        kd_part_close(made, false);
+        return kd_fail_memory(error, size + strlen(path), "part");
+    }
+    *part = made;
+    return KDINR_OK;
+}
+
+kdinr_status kd_part_open_shared(const kdinr_options *options, const char *backend, kd_share *share,
+                                 kd_part **part, kdinr_error *error)
+{
+    const bool root = kd_share_is_root(share);
+    uint8_t *bytes = NULL;
+    uint64_t size = 0;
+    kdinr_status status = KDINR_OK;
+
+    *part = NULL;
+    if (root) status = kd_part_open(options, backend, part, error);
+    if (share == NULL || options->part == NULL) return status;
+    if (status == KDINR_OK) status = read_records(*part, &bytes, &size, error);
+    KD_TRY_DONE(kd_share_agree(share, status, error));
+    kd_share_root(share);
+    KD_TRY_DONE(kd_share_bytes(share, &size, sizeof size, error));
+    KD_TRY_DONE(kd_share_exchange(share, NULL, error));
+    if (!root) KD_TRY_DONE(make_copy(options->part, size, part, error));
+    kd_share_root(share);
+    KD_TRY_DONE(kd_share_bytes(share, root ? bytes : (*part)->copy, size, error));
+    KD_TRY_DONE(kd_share_exchange(share, NULL, error));
+
+done:
+    free(bytes);
+    if (status != KDINR_OK) {
+        kd_part_close(*part, false);
+        *part = NULL;
+    }
+    return status;
+}
+
 void kd_part_close(kd_part *part, bool done)
 {
     if (part == NULL) return;
-    if (part->path != NULL && (done || !part->holds)) (void)unlink(part->path);
-    if (part->file >= 0) (void)close(part->file);
+    if (part->file >= 0) {
+        if (done || !part->holds) (void)unlink(part->path);
+        (void)close(part->file);
+    }
+    free(part->copy);
     free(part->path);
     free(part);
 }
@@ -241,6 +313,7 @@ void kd_part_close(kd_part *part, bool done)
 static kdinr_status stop_replaying(kd_part *part, kdinr_error *error)
 {
     part->replaying = false;
+    if (part->file < 0) return KDINR_OK;
     return ftruncate(part->file, (off_t)part->at) == 0 ? KDINR_OK
                                                        : kd_file_fail(error, "write", part->path);
 }
@@ -292,37 +365,14 @@ static void put_record_head(kd_writer *writer, record_kind kind, size_t size)
 
 /* ---- steps ---- */
 
-static uint64_t hash_step(const kdinr_volume *volume)
-{
-    uint64_t hash = XXH64(volume->dims, sizeof volume->dims, 0);
-
-    hash = XXH64(volume->first, sizeof volume->first, hash);
-    hash = XXH64(volume->origin, sizeof volume->origin, hash);
-    hash = XXH64(volume->spacing, sizeof volume->spacing, hash);
-    hash = XXH64(volume->direction, sizeof volume->direction, hash);
-    for (int axis = 0; axis < 3 && volume->axes[0] != NULL; axis++) {
-        hash = XXH64(volume->axes[axis], (size_t)volume->dims[axis] * sizeof(double), hash);
-    }
-    for (int a = 0; a < volume->n_arrays; a++) {
-        const kdinr_array *array = &volume->arrays[a];
-        const double about[5] = {array->type, array->n_components, array->association,
-                                 array->has_fill, array->has_fill ? array->fill_value : 0.0};
-
-        hash = XXH64(array->name, strlen(array->name) + 1, hash);
-        hash = XXH64(about, sizeof about, hash);
-        hash = XXH64(array->values, kd_volume_bytes(volume, array), hash);
-    }
-    return hash;
-}
-
 kdinr_status kd_part_step(kd_part *part, const kdinr_volume *volume, double time,
                           kdinr_error *error)
 {
     uint8_t *record;
     kd_writer writer = {0};
 
-    if (part == NULL) return KDINR_OK;
-    const uint64_t hash = hash_step(volume);
+    if (part == NULL || (part->file < 0 && !part->replaying)) return KDINR_OK;
+    const uint64_t hash = kd_volume_hash(volume);
     KD_TRY(next_record(part, RECORD_STEP, STEP_SIZE, &record, error));
     part->n_steps++;
     if (record != NULL) {
@@ -406,23 +456,22 @@ kdinr_status kd_part_take(kd_part *part, uint64_t key, float *params, size_t n_p
     return *taken ? KDINR_OK : reject_record(part, size, error);
 }
 
-kdinr_status kd_part_add(kd_part *part, uint64_t key, const float *params, size_t n_params,
-                         const kd_outcome *outcome, kdinr_error *error)
+kdinr_status kd_part_add(kd_part *part, const kd_record *record, kdinr_error *error)
 {
     kd_writer writer = {0};
 
     if (part == NULL) return KDINR_OK;
-    put_record_head(&writer, RECORD_NETWORK, record_size(n_params, outcome));
-    kd_put_u64(&writer, key);
-    kd_put_f64(&writer, outcome->loss);
-    kd_put_f64(&writer, outcome->variance);
-    kd_put_u32(&writer, (uint32_t)outcome->restarts);
-    kd_put_u32(&writer, (uint32_t)outcome->rollbacks);
-    for (int i = 0; i < outcome->n_units; i++) {
-        kd_put_f32(&writer, outcome->units[i]);
+    put_record_head(&writer, RECORD_NETWORK, record_size(record->n_params, record->outcome));
+    kd_put_u64(&writer, record->key);
+    kd_put_f64(&writer, record->outcome->loss);
+    kd_put_f64(&writer, record->outcome->variance);
+    kd_put_u32(&writer, (uint32_t)record->outcome->restarts);
+    kd_put_u32(&writer, (uint32_t)record->outcome->rollbacks);
+    for (int i = 0; i < record->outcome->n_units; i++) {
+        kd_put_f32(&writer, record->outcome->units[i]);
     }
-    for (size_t i = 0; i < n_params; i++) {
-        kd_put_f32(&writer, params[i]);
+    for (size_t i = 0; i < record->n_params; i++) {
+        kd_put_f32(&writer, record->params[i]);
     }
     put_checksum(&writer);
     KD_TRY(append(part, &writer, error));
@@ -432,7 +481,8 @@ kdinr_status kd_part_add(kd_part *part, uint64_t key, const float *params, size_
 
 kdinr_status kd_part_sync(kd_part *part, kdinr_error *error)
 {
-    return part == NULL || part->replaying ? KDINR_OK : kd_file_sync(part->file, part->path, error);
+    if (part == NULL || part->replaying || part->file < 0) return KDINR_OK;
+    return kd_file_sync(part->file, part->path, error);
 }
 
 kdinr_status kd_part_fail_cancelled(const kd_part *part, kdinr_error *error)

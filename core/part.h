@@ -26,6 +26,12 @@ typedef struct kd_part kd_part;
 kdinr_status kd_part_open(const kdinr_options *options, const char *backend, kd_part **part,
                           kdinr_error *error);
 
+/** Collective: as kd_part_open, for encoders that share their work (share.h; NULL: alone). The file
+ * is the root's. The others get what it holds, so that all take the same networks from it. errors
+ * those of kd_part_open on the root, on all */
+kdinr_status kd_part_open_shared(const kdinr_options *options, const char *backend,
+                                 struct kd_share *share, kd_part **part, kdinr_error *error);
+
 /** A step is pushed.
  *  errors  ARGUMENT (it is not the step that the part was made from), IO, MEMORY */
 kdinr_status kd_part_step(kd_part *part, const kdinr_volume *volume, double time,
@@ -42,10 +48,17 @@ uint64_t kd_part_key(const kd_schedule *schedule, const float *params, size_t n_
 kdinr_status kd_part_take(kd_part *part, uint64_t key, float *params, size_t n_params,
                           kd_outcome *outcome, bool *taken, kdinr_error *error);
 
+/** A training and its result. */
+typedef struct kd_record {
+    uint64_t key;  /* kd_part_key */
+    float *params; /* [n_params], not owned */
+    size_t n_params;
+    kd_outcome *outcome; /* not owned */
+} kd_record;
+
 /** A network was trained.
  *  errors  IO, MEMORY */
-kdinr_status kd_part_add(kd_part *part, uint64_t key, const float *params, size_t n_params,
-                         const kd_outcome *outcome, kdinr_error *error);
+kdinr_status kd_part_add(kd_part *part, const kd_record *record, kdinr_error *error);
 
 /** Wait until all of it is on the disk: a kill never loses what was added, a power cut nothing
  *  that was synced. errors  IO */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "share.h"
 #include "status.h"
 
 /* Students stay narrow (m up to about 32): beyond that more bricks or windows, so that the cost of
@@ -304,40 +305,42 @@ static const float pilot_omegas[] = {4, 6, 8, 11, 15, 20, 30};
 
 enum { N_OMEGAS = sizeof pilot_omegas / sizeof *pilot_omegas };
 
-/* The loss that a short training from one frequency reaches. */
+/* A short training from one frequency. */
 static kdinr_status try_omega(kd_run *run, const kd_cut *cut, const kd_plan *plan, float omega,
-                              double *loss, kdinr_error *error)
+                              kd_teacher *teacher, kdinr_error *error)
 {
     const double steps = fmax(
         LEAST_PILOT_STEPS, fmin(PILOT_STEPS, plan->cold_samples / (2.0 * N_OMEGAS * PILOT_BATCH)));
     kd_teacher_plan trial = {.shape = plan->teacher, .stream = UINT64_C(0x70696C6F74)};
-    kd_teacher teacher;
 
     trial.shape.omega_first = omega;
     if (trial.shape.width > PILOT_WIDTH) trial.shape.width = PILOT_WIDTH;
     trial.cold_samples = floor(steps) * PILOT_BATCH;
     trial.schedule = (kd_schedule){
         .samples = trial.cold_samples, .batch = PILOT_BATCH, .rate = run->options->teacher_rate};
-    KD_TRY(kd_teacher_train(run, cut, &trial, &teacher, error));
-    *loss = teacher.outcome.loss;
-    kd_teacher_free(&teacher);
-    return KDINR_OK;
+    return kd_teacher_train(run, cut, &trial, teacher, error);
 }
 
 kdinr_status kd_plan_pilot(kd_run *run, const kd_cut *cut, kd_plan *plan, kdinr_error *error)
 {
-    double least = INFINITY;
+    kd_teacher teachers[N_OMEGAS] = {0};
+    int best = 0;
+    kdinr_status status = KDINR_OK;
 
     plan->teacher.omega_first = 10.0f;
     if (cut->constant) return KDINR_OK;
-    for (size_t i = 0; i < N_OMEGAS; i++) {
-        double loss;
-
-        KD_TRY(try_omega(run, cut, plan, pilot_omegas[i], &loss, error));
-        if (loss < least) {
-            least = loss;
-            plan->teacher.omega_first = pilot_omegas[i];
-        }
+    for (int i = 0; i < N_OMEGAS; i++) {
+        KD_TRY_DONE(try_omega(run, cut, plan, pilot_omegas[i], &teachers[i], error));
     }
-    return KDINR_OK;
+    KD_TRY_DONE(kd_share_exchange(run->share, run->part, error));
+    for (int i = 1; i < N_OMEGAS; i++) {
+        if (teachers[i].outcome.loss < teachers[best].outcome.loss) best = i;
+    }
+    plan->teacher.omega_first = pilot_omegas[best];
+
+done:
+    for (int i = 0; i < N_OMEGAS; i++) {
+        kd_teacher_free(&teachers[i]);
+    }
+    return status;
 }

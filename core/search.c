@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "file.h"
+#include "share.h"
 #include "status.h"
 
 #define TOLERANCE_DB 0.3
@@ -30,21 +31,30 @@ typedef struct trial {
 typedef struct search {
     const kdinr_options *options;
     const kdinr_series *series;
+    kd_share *share;                    /* NULL: alone */
     char *residual, *network, *attempt; /* names of files */
     char *folder;                       /* room for its name */
 } search;
 
 /* ---- one file ---- */
 
-static kdinr_status run_passes(kdinr_encoder *encoder, const kdinr_series *series,
-                               kdinr_error *error)
+/* A step may fail in one process alone. */
+static kdinr_status take_step(const search *s, int k, kdinr_volume *volume, double *time,
+                              kdinr_error *error)
+{
+    const kdinr_status status = s->series->step(s->series->user, k, volume, time, error);
+
+    return kd_share_agree(s->share, status, error);
+}
+
+static kdinr_status run_passes(kdinr_encoder *encoder, const search *s, kdinr_error *error)
 {
     for (int pass = 0; pass < 2; pass++) {
-        for (int k = 0; k < series->n_steps; k++) {
+        for (int k = 0; k < s->series->n_steps; k++) {
             kdinr_volume volume = kdinr_volume_default();
             double time = k;
 
-            KD_TRY(series->step(series->user, k, &volume, &time, error));
+            KD_TRY(take_step(s, k, &volume, &time, error));
             KD_TRY(pass == 0 ? kdinr_encoder_push(encoder, &volume, time, error)
                              : kdinr_encoder_verify(encoder, &volume, time, error));
         }
@@ -52,8 +62,8 @@ static kdinr_status run_passes(kdinr_encoder *encoder, const kdinr_series *serie
     return KDINR_OK;
 }
 
-static kdinr_status compress(const kdinr_options *options, const kdinr_series *series,
-                             const char *path, kdinr_error *error)
+static kdinr_status compress(const search *s, const kdinr_options *options, const char *path,
+                             kdinr_error *error)
 {
     kdinr_options exact = *options;
     kdinr_encoder *encoder = NULL;
@@ -61,9 +71,9 @@ static kdinr_status compress(const kdinr_options *options, const kdinr_series *s
 
     if (options->psnr > 0.0) exact.part = NULL; /* each trial has options of its own */
     exact.psnr = 0.0;
-    exact.n_steps = series->n_steps;
+    exact.n_steps = s->series->n_steps;
     KD_TRY_DONE(kdinr_encoder_open(&exact, &encoder, error));
-    KD_TRY_DONE(run_passes(encoder, series, error));
+    KD_TRY_DONE(run_passes(encoder, s, error));
     status = kdinr_encoder_finish(encoder, path, error);
 
 done:
@@ -71,7 +81,7 @@ done:
     return status;
 }
 
-static kdinr_status measure(const char *path, trial *found, kdinr_error *error)
+static kdinr_status measure_file(const char *path, trial *found, kdinr_error *error)
 {
     kdinr_decoder *decoder = NULL;
 
@@ -87,16 +97,28 @@ static kdinr_status measure(const char *path, trial *found, kdinr_error *error)
     return KDINR_OK;
 }
 
+/* The root has the files and says what they are. */
 static kdinr_status attempt(const search *s, const kdinr_options *options, trial *found,
                             kdinr_error *error)
 {
-    KD_TRY(compress(options, s->series, s->attempt, error));
-    return measure(s->attempt, found, error);
+    kdinr_status status = KDINR_OK;
+
+    KD_TRY(compress(s, options, s->attempt, error));
+    if (kd_share_is_root(s->share)) status = measure_file(s->attempt, found, error);
+    KD_TRY(kd_share_agree(s->share, status, error));
+    kd_share_root(s->share);
+    KD_TRY(kd_share_bytes(s->share, found, sizeof *found, error));
+    return kd_share_exchange(s->share, NULL, error);
 }
 
-static kdinr_status move_file(const char *from, const char *to, kdinr_error *error)
+static kdinr_status move_file(const search *s, const char *from, const char *to, kdinr_error *error)
 {
-    return rename(from, to) == 0 ? KDINR_OK : kd_file_fail(error, "replace", to);
+    kdinr_status status = KDINR_OK;
+
+    if (kd_share_is_root(s->share) && rename(from, to) != 0) {
+        status = kd_file_fail(error, "replace", to);
+    }
+    return kd_share_agree(s->share, status, error);
 }
 
 /* How good a trial is: within the tolerance the smaller file, else the one nearer to the target. */
@@ -133,7 +155,7 @@ static kdinr_status search_bound(const search *s, trial *best, kdinr_error *erro
         KD_TRY(attempt(s, &options, &found, error));
         if (is_better(&found, best, target)) {
             *best = found;
-            KD_TRY(move_file(s->attempt, s->residual, error));
+            KD_TRY(move_file(s, s->attempt, s->residual, error));
         }
         if (fabs(found.psnr - target) <= TOLERANCE_DB / 3.0) break;
         if (found.psnr > target) low = log_bound;
@@ -180,7 +202,7 @@ static kdinr_status search_network(const search *s, trial *best, bool *won, kdin
         if (is_better(&last, best, target)) {
             *best = last;
             *won = true;
-            KD_TRY(move_file(s->attempt, s->network, error));
+            KD_TRY(move_file(s, s->attempt, s->network, error));
         }
         if (i == 0 && last.psnr < target - TOLERANCE_DB) break;
         if (fabs(last.psnr - target) <= TOLERANCE_DB) break;
@@ -210,40 +232,51 @@ static kdinr_status name_files(search *s, const char *path, kdinr_error *error)
 static void remove_files(search *s)
 {
     char *const names[3] = {s->residual, s->network, s->attempt};
+    const bool root = kd_share_is_root(s->share);
 
     for (int i = 0; i < 3; i++) {
-        if (names[i] != NULL) (void)remove(names[i]);
+        if (root && names[i] != NULL) (void)remove(names[i]);
         free(names[i]);
     }
     free(s->folder);
+}
+
+static kdinr_status search_file(search *s, const char *path, kdinr_error *error)
+{
+    bool networks = false;
+    trial best;
+    kdinr_status status;
+
+    KD_TRY_DONE(kd_share_agree(s->share, name_files(s, path, error), error));
+    KD_TRY_DONE(search_bound(s, &best, error));
+    if (best.data_bytes / best.bytes >= LEAST_NETWORK_RATIO) {
+        KD_TRY_DONE(search_network(s, &best, &networks, error));
+    }
+    KD_TRY_DONE(move_file(s, networks ? s->network : s->residual, path, error));
+    if (kd_share_is_root(s->share)) kd_file_sync_folder(path, s->folder);
+
+done:
+    remove_files(s);
+    return status;
 }
 
 kdinr_status kdinr_compress_series(const kdinr_options *options, const kdinr_series *series,
                                    const char *path, kdinr_error *error)
 {
     search s = {.options = options, .series = series};
-    bool networks = false;
-    trial best;
     kdinr_status status;
 
     if (series->n_steps < 1) {
         return kd_fail(error, KDINR_ERROR_DATA, "the series has %d steps, at least 1 is needed",
                        series->n_steps);
     }
-    if (options->psnr == 0.0) return compress(options, series, path, error);
-    if (!(options->psnr >= 1.0 && options->psnr <= 200.0)) {
+    if (options->psnr != 0.0 && !(options->psnr >= 1.0 && options->psnr <= 200.0)) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT, "option psnr is %g, allowed are 1 to 200, or 0",
                        options->psnr);
     }
-    KD_TRY_DONE(name_files(&s, path, error));
-    KD_TRY_DONE(search_bound(&s, &best, error));
-    if (best.data_bytes / best.bytes >= LEAST_NETWORK_RATIO) {
-        KD_TRY_DONE(search_network(&s, &best, &networks, error));
-    }
-    KD_TRY_DONE(move_file(networks ? s.network : s.residual, path, error));
-    kd_file_sync_folder(path, s.folder);
-
-done:
-    remove_files(&s);
+    KD_TRY(kd_share_open(options->share, &s.share, error));
+    status =
+        options->psnr == 0.0 ? compress(&s, options, path, error) : search_file(&s, path, error);
+    kd_share_close(s.share);
     return status;
 }

@@ -44,12 +44,20 @@ kdinr_status kd_cut_make(const kdinr_array *array, const int samples[3], const u
     return KDINR_OK;
 }
 
-void kd_cut_free(kd_cut *cut)
+void kd_cut_drop(kd_cut *cut)
 {
     free(cut->classes);
     free(cut->values);
     free(cut->entropy);
     free(cut->present);
+    cut->classes = NULL;
+    cut->values = cut->entropy = cut->present = NULL;
+    cut->elsewhere = true;
+}
+
+void kd_cut_free(kd_cut *cut)
+{
+    kd_cut_drop(cut);
     memset(cut, 0, sizeof *cut);
 }
 
@@ -136,8 +144,10 @@ kdinr_status kd_teacher_train(kd_run *run, const kd_cut *cut, const kd_teacher_p
         kd_net_initialise(&teacher->net, plan->shape.omega_hidden, options->seed, plan->stream,
                           teacher->params);
     }
-    KD_TRY_DONE(kd_sampler_create(&cut->blocks, cut->entropy, cut->present, options->sampling,
-                                  options->epsilon, &sampler, error));
+    if (!cut->elsewhere) {
+        KD_TRY_DONE(kd_sampler_create(&cut->blocks, cut->entropy, cut->present, options->sampling,
+                                      options->epsilon, &sampler, error));
+    }
     cut_source user = {cut, sampler, kd_rng_key(options->seed, ~plan->stream)};
     const kd_source source = {draw_from_cut, &user};
     KD_TRY_DONE(kd_train(run, &teacher->net, &source, &schedule, teacher->params, &teacher->outcome,

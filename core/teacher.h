@@ -13,6 +13,7 @@
 typedef struct kd_cut {
     const kd_brick *brick; /* not owned */
     int n_components;
+    bool elsewhere;   /* the data were dropped: what is owned is NULL */
     uint8_t *classes; /* [brick->n] kd_missing, owned */
     size_t n_present;
     double range[KD_KDM_MAX_COMPONENTS][2]; /* of the present samples */
@@ -30,6 +31,10 @@ typedef struct kd_cut {
  *  errors   MEMORY */
 kdinr_status kd_cut_make(const kdinr_array *array, const int samples[3], const uint8_t *classes,
                          const kd_brick *brick, int block_edge, kd_cut *cut, kdinr_error *error);
+
+/** Free the data, which another process keeps: what is left says what a teacher that is trained
+ * there is like. */
+void kd_cut_drop(kd_cut *cut);
 
 /** Free what the cut owns. */
 void kd_cut_free(kd_cut *cut);
@@ -52,8 +57,8 @@ typedef struct kd_teacher_plan {
     const kd_teacher *previous; /* warm start from this one; NULL: from random weights */
 } kd_teacher_plan;
 
-/** Train one teacher. A constant cut gives a teacher without network.
- *  errors  as kd_train */
+/** Train one teacher; one whose cut was dropped is announced to come from another process. A
+ * constant cut gives a teacher without network. errors  as kd_train */
 kdinr_status kd_teacher_train(kd_run *run, const kd_cut *cut, const kd_teacher_plan *plan,
                               kd_teacher *teacher, kdinr_error *error);
 

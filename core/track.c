@@ -7,36 +7,65 @@
 
 #include "entropy.h"
 #include "rng.h"
+#include "share.h"
 #include "status.h"
-#include "window.h"
 
 /* ---- start ---- */
 
-static kdinr_status allocate(kd_track *track, kdinr_error *error)
+static kdinr_status allocate_window(const kd_track *track, kd_window *window, kdinr_error *error)
 {
-    const size_t window = (size_t)track->plan.window, n = (size_t)track->n_bricks;
+    const size_t n_steps = (size_t)track->plan.window, n = (size_t)track->n_bricks;
 
-    track->bricks = calloc(n, sizeof *track->bricks);
-    track->teachers = calloc(window * n, sizeof *track->teachers);
-    track->values = calloc(window * n, sizeof *track->values);
-    track->maps = calloc(window, sizeof *track->maps);
-    track->kept = calloc(window, sizeof *track->kept);
-    track->entropy = calloc(n, sizeof *track->entropy);
-    track->present = calloc(n, sizeof *track->present);
-    if (track->bricks == NULL || track->teachers == NULL || track->values == NULL ||
-        track->maps == NULL || track->kept == NULL || track->entropy == NULL ||
-        track->present == NULL) {
-        return kd_fail_memory(error, window * n * sizeof *track->teachers, "window");
+    window->teachers = calloc(n_steps * n, sizeof *window->teachers);
+    window->cuts = calloc(n_steps * n, sizeof *window->cuts);
+    window->values = calloc(n_steps * n, sizeof *window->values);
+    window->maps = calloc(n_steps, sizeof *window->maps);
+    window->kept = calloc(n_steps, sizeof *window->kept);
+    window->entropy = calloc(n, sizeof *window->entropy);
+    window->present = calloc(n, sizeof *window->present);
+    if (window->teachers == NULL || window->cuts == NULL || window->values == NULL ||
+        window->maps == NULL || window->kept == NULL || window->entropy == NULL ||
+        window->present == NULL) {
+        return kd_fail_memory(error, n_steps * n * sizeof *window->teachers, "window");
     }
-    for (int b = 0; b < track->n_bricks; b++) {
-        KD_TRY(kd_bricks_make(track->samples, track->plan.bricks, b, &track->bricks[b], error));
+    for (size_t b = 0; b < n; b++) {
         const kd_blocks blocks = kd_sampler_blocks(track->bricks[b].dims, track->block_edge);
 
-        track->entropy[b] = calloc(blocks.n, sizeof **track->entropy);
-        track->present[b] = calloc(blocks.n, sizeof **track->present);
-        if (track->entropy[b] == NULL || track->present[b] == NULL) {
-            return kd_fail_memory(error, blocks.n * sizeof **track->entropy, "block entropies");
+        window->entropy[b] = calloc(blocks.n, sizeof **window->entropy);
+        window->present[b] = calloc(blocks.n, sizeof **window->present);
+        if (window->entropy[b] == NULL || window->present[b] == NULL) {
+            return kd_fail_memory(error, blocks.n * sizeof **window->entropy, "block entropies");
         }
+    }
+    return KDINR_OK;
+}
+
+static kdinr_status allocate(kd_track *track, kdinr_error *error)
+{
+    const size_t n = (size_t)track->n_bricks;
+
+    track->bricks = calloc(n, sizeof *track->bricks);
+    if (track->bricks == NULL) return kd_fail_memory(error, n * sizeof *track->bricks, "bricks");
+    for (int b = 0; b < track->n_bricks; b++) {
+        KD_TRY(kd_bricks_make(track->samples, track->plan.bricks, b, &track->bricks[b], error));
+    }
+    track->windows = calloc(1, sizeof *track->windows);
+    if (track->windows == NULL) return kd_fail_memory(error, sizeof *track->windows, "window");
+    track->n_windows = 1;
+    return allocate_window(track, track->windows, error);
+}
+
+kdinr_status kd_track_widen(kd_track *track, int n, int first_owner, kdinr_error *error)
+{
+    kd_window *windows = realloc(track->windows, (size_t)n * sizeof *windows);
+
+    if (windows == NULL) return kd_fail_memory(error, (size_t)n * sizeof *windows, "windows");
+    memset(windows + 1, 0, (size_t)(n - 1) * sizeof *windows);
+    track->windows = windows;
+    track->n_windows = n;
+    track->first_owner = first_owner;
+    for (int i = 1; i < n; i++) {
+        KD_TRY(allocate_window(track, &windows[i], error));
     }
     return KDINR_OK;
 }
@@ -254,54 +283,104 @@ done:
     return status;
 }
 
-static kdinr_status train_teacher(kd_track *track, kd_run *run, const kd_cut *cut, int b,
-                                  kd_teacher *teacher, kdinr_error *error)
+int kd_track_owner(const kd_track *track, const kd_window *window, int b)
 {
+    return track->first_owner + (int)(window - track->windows) * track->n_bricks + b;
+}
+
+static kdinr_status train_teacher(kd_track *track, kd_run *run, const kd_window *window, int t,
+                                  int b, const kd_cut *cut, kdinr_error *error)
+{
+    kd_teacher *teacher = &window->teachers[t * track->n_bricks + b];
     kd_teacher_plan plan = {.shape = track->plan.teacher,
-                            .stream = kd_track_stream(track, 1, track->model->n_steps - 1, b),
+                            .stream = kd_track_stream(track, 1, window->first + t, b),
                             .cold_samples = track->plan.cold_samples};
 
     plan.schedule = (kd_schedule){.samples = track->plan.teacher_samples,
                                   .batch = kd_plan_batch(run->options, track->plan.teacher_samples),
                                   .rate = run->options->teacher_rate,
                                   .work = track->plan.teacher_samples};
-    if (run->options->warm_start && track->n_open > 0 && !track->plan.keeps) {
+    if (t > 0 && run->options->warm_start && !track->plan.keeps) {
         plan.previous = teacher - track->n_bricks;
     }
     return kd_teacher_train(run, cut, &plan, teacher, error);
 }
 
-/* Has this step a teacher? Where the window's data is kept only the middle one has, for the student
- * to start from. */
-static bool wants_teacher(const kd_track *track, const kdinr_options *options)
+/* Has step t of a window a teacher? Where the window's data is kept only the middle one has, for
+ * the student to start from. */
+static bool wants_teacher(const kd_track *track, const kdinr_options *options,
+                          const kd_window *window, int t)
 {
-    const int left = options->n_steps - track->window_first, window = track->plan.window;
-    const int n_steps = options->n_steps > 0 && left < window ? left : window;
+    const int left = options->n_steps - window->first, most = track->plan.window;
+    const int n_steps = options->n_steps > 0 && left < most ? left : most;
 
-    return !track->plan.keeps || (!options->direct && track->n_open == n_steps / 2);
+    return !track->plan.keeps || (!options->direct && t == n_steps / 2);
 }
 
-/* Teacher of one brick, or its data, or both. */
+/* What stands for a step without a teacher. */
+static void describe_cut(const kd_cut *cut, kd_teacher *teacher)
+{
+    memset(teacher, 0, sizeof *teacher);
+    memcpy(teacher->range, cut->range, sizeof teacher->range);
+    teacher->present = cut->n_present > 0;
+}
+
+/* The data, until the student is trained. */
+static void keep_values(const kd_track *track, kd_cut *cut, float **values)
+{
+    if (!track->plan.keeps || cut->constant) return;
+    *values = cut->values;
+    cut->values = NULL;
+}
+
+/* Teacher of one brick, now or, if several windows are open, when they are closed; or its data. */
 static kdinr_status push_brick(kd_track *track, kd_run *run, kd_cut *cut, int b, kdinr_error *error)
 {
-    const size_t slot = (size_t)track->n_open * (size_t)track->n_bricks + (size_t)b;
-    kd_teacher *teacher = &track->teachers[slot];
+    const kd_window *window = &track->windows[track->window];
+    const int t = window->n_steps, slot = t * track->n_bricks + b;
+    const bool wanted = wants_teacher(track, run->options, window, t);
 
     for (size_t i = 0; i < cut->blocks.n; i++) {
-        track->entropy[b][i] += cut->entropy[i];
-        track->present[b][i] += cut->present[i];
+        window->entropy[b][i] += cut->entropy[i];
+        window->present[b][i] += cut->present[i];
     }
-    if (wants_teacher(track, run->options)) {
-        KD_TRY(train_teacher(track, run, cut, b, teacher, error));
+    if (track->n_windows > 1) {
+        kd_share_assign(run->share, kd_track_owner(track, window, b));
+        if (!kd_share_deal(run->share, 0.0)) kd_cut_drop(cut);
+        kd_share_release(run->share);
+        if (wanted) {
+            window->cuts[slot] = *cut;
+            memset(cut, 0, sizeof *cut);
+            return KDINR_OK;
+        }
+    }
+    if (wanted) {
+        KD_TRY(train_teacher(track, run, window, t, b, cut, error));
     } else {
-        memset(teacher, 0, sizeof *teacher);
-        memcpy(teacher->range, cut->range, sizeof teacher->range);
-        teacher->present = cut->n_present > 0;
+        describe_cut(cut, &window->teachers[slot]);
     }
-    if (track->plan.keeps && !cut->constant) {
-        track->values[slot] = cut->values;
-        cut->values = NULL;
+    keep_values(track, cut, &window->values[slot]);
+    return KDINR_OK;
+}
+
+kdinr_status kd_track_catch_up(kd_track *track, kd_run *run, int i, kdinr_error *error)
+{
+    const kd_window *window = &track->windows[i];
+
+    if (track->n_windows == 1 || track->no_networks) return KDINR_OK;
+    run->stage = "teachers";
+    for (int b = 0; b < track->n_bricks; b++) {
+        kd_share_assign(run->share, kd_track_owner(track, window, b));
+        for (int t = 0; t < window->n_steps; t++) {
+            const int slot = t * track->n_bricks + b;
+
+            if (!wants_teacher(track, run->options, window, t)) continue;
+            KD_TRY(train_teacher(track, run, window, t, b, &window->cuts[slot], error));
+            keep_values(track, &window->cuts[slot], &window->values[slot]);
+            kd_cut_free(&window->cuts[slot]);
+        }
     }
+    kd_share_release(run->share);
     return KDINR_OK;
 }
 
@@ -331,57 +410,86 @@ kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *arra
 
     KD_TRY(grow_steps(track, error));
     KD_TRY(classify_step(track, array, range, &map, error));
-    track->maps[track->n_open] = map;
+    kd_window *window = &track->windows[track->window];
+    window->maps[window->n_steps] = map;
     widen_series_range(track, range);
     KD_TRY(kd_measure_keep(
         array, track->samples, map == NULL ? NULL : map->classes,
         kd_rng_key(run->options->seed, kd_track_stream(track, 0, track->model->n_steps, 0)),
-        &track->kept[track->n_open], error));
+        &window->kept[window->n_steps], error));
     if (track->no_networks) {
         KD_TRY(kd_run_advance(run, 1.0, error));
     } else {
         KD_TRY(train_teachers(track, run, array, map, error));
     }
-    track->n_open++;
-    return track->n_open == track->plan.window ? kd_window_close(track, run, error) : KDINR_OK;
+    window->n_steps++;
+    if (window->n_steps == track->plan.window && track->window + 1 < track->n_windows) {
+        track->window++;
+        track->windows[track->window].first = track->model->n_steps;
+    }
+    return KDINR_OK;
 }
 
-void kd_track_release_steps(kd_track *track)
+static void release_steps(const kd_track *track, const kd_window *window)
 {
-    const size_t n_slots = (size_t)track->plan.window * (size_t)track->n_bricks;
+    const int n_slots = track->plan.window * track->n_bricks;
 
-    for (size_t slot = 0; slot < n_slots; slot++) {
-        kd_teacher_free(&track->teachers[slot]);
-        free(track->values[slot]);
-        track->values[slot] = NULL;
+    for (int slot = 0; slot < n_slots; slot++) {
+        kd_teacher_free(&window->teachers[slot]);
+        kd_cut_free(&window->cuts[slot]);
+        free(window->values[slot]);
+        window->values[slot] = NULL;
     }
     for (int t = 0; t < track->plan.window; t++) {
-        map_release(track->maps[t]);
-        track->maps[t] = NULL;
-        kd_measure_release(&track->kept[t]);
+        map_release(window->maps[t]);
+        window->maps[t] = NULL;
+        kd_measure_release(&window->kept[t]);
     }
+}
+
+void kd_track_restart(kd_track *track, kd_window *window, int first)
+{
+    release_steps(track, window);
+    for (int b = 0; b < track->n_bricks; b++) {
+        const size_t n = kd_sampler_blocks(track->bricks[b].dims, track->block_edge).n;
+
+        memset(window->entropy[b], 0, n * sizeof **window->entropy);
+        memset(window->present[b], 0, n * sizeof **window->present);
+    }
+    window->first = first;
+    window->n_steps = 0;
+}
+
+static void free_window(const kd_track *track, kd_window *window)
+{
+    if (window->teachers != NULL && window->cuts != NULL && window->values != NULL &&
+        window->maps != NULL && window->kept != NULL) {
+        release_steps(track, window);
+    }
+    for (int b = 0; b < track->n_bricks; b++) {
+        if (window->entropy != NULL) free(window->entropy[b]);
+        if (window->present != NULL) free(window->present[b]);
+    }
+    free(window->teachers);
+    free(window->cuts);
+    free(window->values);
+    free(window->maps);
+    free(window->kept);
+    free(window->entropy);
+    free(window->present);
 }
 
 void kd_track_free(kd_track *track)
 {
-    if (track->teachers != NULL && track->values != NULL && track->maps != NULL &&
-        track->kept != NULL && track->entropy != NULL && track->present != NULL &&
-        track->bricks != NULL) {
-        kd_track_release_steps(track);
-        for (int b = 0; b < track->n_bricks; b++) {
-            free(track->entropy[b]);
-            free(track->present[b]);
-            kd_bricks_free(&track->bricks[b]);
-        }
+    for (int i = 0; i < track->n_windows; i++) {
+        free_window(track, &track->windows[i]);
+    }
+    for (int b = 0; track->bricks != NULL && b < track->n_bricks; b++) {
+        kd_bricks_free(&track->bricks[b]);
     }
     map_release(track->last_map);
     free(track->bricks);
-    free(track->teachers);
-    free(track->values);
-    free(track->maps);
-    free(track->kept);
-    free(track->entropy);
-    free(track->present);
+    free(track->windows);
     free(track->quality);
     free(track->students);
     free(track->network_samples);

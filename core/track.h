@@ -15,6 +15,21 @@ typedef struct kd_map {
     uint8_t classes[]; /* [n_samples] kd_missing */
 } kd_map;
 
+/** Steps that will have one student per brick. */
+typedef struct kd_window {
+    int first;            /* step */
+    int n_steps;          /* so far */
+    int number;           /* in the model, once it has room there */
+    kd_teacher *teachers; /* [plan.window][n_bricks], owned */
+    kd_cut *cuts;         /* [plan.window][n_bricks] of teachers that are trained when the window is
+                             closed, owned */
+    float **values;       /* [plan.window][n_bricks] with plan.keeps the data itself, owned */
+    kd_map **maps;        /* [plan.window], NULL where nothing is missing */
+    kd_kept *kept;        /* [plan.window] */
+    float **entropy;      /* [n_bricks][blocks] summed over the steps, owned */
+    float **present;      /* likewise */
+} kd_window;
+
 typedef struct kd_track {
     kd_model *model; /* not owned */
     int a;           /* index into model->arrays */
@@ -26,15 +41,12 @@ typedef struct kd_track {
     kd_plan plan;
     bool no_networks; /* a constant for all: residuals alone keep the bound */
 
-    int window_first;     /* step; the open window holds window_first..model->n_steps-1 */
-    int n_open;           /* steps in the open window */
-    kd_teacher *teachers; /* [plan.window][n_bricks], owned */
-    float **values;       /* [plan.window][n_bricks] with plan.keeps the data itself, owned */
-    kd_map **maps;        /* [plan.window], NULL where nothing is missing */
-    kd_kept *kept;        /* [plan.window] */
-    float **entropy;      /* [n_bricks][blocks] summed over the open window, owned */
-    float **present;      /* likewise */
-    kd_map *last_map;     /* of the latest step, to recognise a map that stays */
+    int n_windows;      /* open ones, filled one after the other; 1 unless processes share the work
+                           and there are more of them than bricks */
+    kd_window *windows; /* [n_windows], owned */
+    int window;         /* that the next step goes to */
+    int first_owner;    /* with several windows: the process that has brick 0 of window 0 */
+    kd_map *last_map;   /* of the latest step, to recognise a map that stays */
 
     kd_quality *quality;     /* [n_steps], owned */
     kd_student *students;    /* [n_networks] sensitivities; params belong to the model's networks */
@@ -58,13 +70,27 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
 /** Samples to be drawn for `n_steps` steps, both stages: the unit of progress. */
 double kd_track_work(const kd_track *track, const kdinr_options *options, int n_steps);
 
-/** Stage 1 for the step that was last added to the model. Closes the window if it is full.
+/** Stage 1 for the step that was last added to the model. Of trainings that are dealt to other
+ *  processes the result is there after kd_share_exchange; then a full window must be closed.
  *  errors  DATA (no present value), as kd_train */
 kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *array,
                            kdinr_error *error);
 
-/** Free what belongs to the steps of the open window. */
-void kd_track_release_steps(kd_track *track);
+/** Collect `n` windows before any is trained, so that processes can train one each, brick by brick,
+ *  the first being `first_owner`. Before the first push. Of a brick's steps only its owner keeps
+ * the data meanwhile. errors  MEMORY */
+kdinr_status kd_track_widen(kd_track *track, int n, int first_owner, kdinr_error *error);
+
+/** The process that trains brick b of an open window, if several are open. */
+int kd_track_owner(const kd_track *track, const kd_window *window, int b);
+
+/** Train the teachers of a window whose data were kept.
+ *  i       of the open windows
+ *  errors  as kd_train */
+kdinr_status kd_track_catch_up(kd_track *track, kd_run *run, int i, kdinr_error *error);
+
+/** Free what belongs to the steps of a window, and let it begin at step `first`. */
+void kd_track_restart(kd_track *track, kd_window *window, int first);
 
 /** The array's part of the model. */
 static inline kd_model_array *kd_track_array(const kd_track *track)

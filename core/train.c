@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "net.h"
-#include "part.h"
+#include "share.h"
 #include "status.h"
 
 enum {
@@ -205,46 +205,61 @@ static kdinr_status attempt(session *s, const float *params, bool *failed, kdinr
                          "learning rate may help");
 }
 
+/* The whole training, in this process. */
+static kdinr_status train_here(session *s, float *params, kdinr_error *error)
+{
+    const kd_backend *backend = s->run->backend;
+    const kd_backend_config config = {.n_threads = s->run->options->n_threads,
+                                      .training = true,
+                                      .optimizer = s->run->options->optimizer,
+                                      .max_batch = s->schedule->batch};
+    const size_t n_values = s->schedule->batch * (size_t)(s->net->n_inputs + s->net->n_outputs);
+    bool failed = true;
+    kdinr_status status = KDINR_OK;
+
+    s->batch = malloc(n_values * sizeof *s->batch);
+    s->best_params = malloc(s->net->n_params * sizeof *s->best_params);
+    if (s->batch == NULL || s->best_params == NULL) {
+        status = kd_fail_memory(error, (n_values + s->net->n_params) * 4, "batch");
+        goto done;
+    }
+    KD_TRY_DONE(backend->open(s->net, &config, &s->state, error));
+    for (;;) {
+        KD_TRY_DONE(attempt(s, params, &failed, error));
+        if (!failed) break;
+        s->outcome.restarts++;
+    }
+    KD_TRY_DONE(backend->get_params(s->state, params, error));
+    if (s->rounding) kd_net_round(s->net, s->outcome.units, params);
+
+done:
+    backend->close(s->state);
+    free(s->batch);
+    free(s->best_params);
+    return status;
+}
+
 kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
                       const kd_schedule *schedule, float *params, kd_outcome *outcome,
                       kdinr_error *error)
 {
-    const kd_backend_config config = {.n_threads = run->options->n_threads,
-                                      .training = true,
-                                      .optimizer = run->options->optimizer,
-                                      .max_batch = schedule->batch};
-    const size_t row = (size_t)(net->n_inputs + net->n_outputs);
     session s = {.run = run, .net = net, .source = source, .schedule = schedule};
-    const uint64_t key = kd_part_key(schedule, params, net->n_params);
-    bool failed = true, kept = false;
-    kdinr_status status = KDINR_OK;
+    const kd_record record = {kd_part_key(schedule, params, net->n_params), params, net->n_params,
+                              outcome};
+    bool kept;
 
-    s.outcome.n_units = schedule->rounding == NULL ? 0 : 2 * net->n_layers;
-    KD_TRY(kd_part_take(run->part, key, params, net->n_params, &s.outcome, &kept, error));
+    memset(outcome, 0, sizeof *outcome);
+    outcome->n_units = s.outcome.n_units = schedule->rounding == NULL ? 0 : 2 * net->n_layers;
+    KD_TRY(kd_part_take(run->part, record.key, params, net->n_params, outcome, &kept, error));
     if (kept) {
-        if (outcome != NULL) *outcome = s.outcome;
+        kd_share_skip(run->share);
         return kd_run_advance(run, schedule->work, error);
     }
-    s.batch = malloc(schedule->batch * row * sizeof *s.batch);
-    s.best_params = malloc(net->n_params * sizeof *s.best_params);
-    if (s.batch == NULL || s.best_params == NULL) {
-        status = kd_fail_memory(error, (schedule->batch * row + net->n_params) * 4, "batch");
-        goto done;
+    if (kd_share_deal(run->share, schedule->samples * (double)net->n_params)) {
+        KD_TRY(train_here(&s, params, error));
+        *outcome = s.outcome;
+    } else {
+        KD_TRY(kd_run_advance(run, schedule->work, error));
     }
-    KD_TRY_DONE(run->backend->open(net, &config, &s.state, error));
-    for (;;) {
-        KD_TRY_DONE(attempt(&s, params, &failed, error));
-        if (!failed) break;
-        s.outcome.restarts++;
-    }
-    KD_TRY_DONE(run->backend->get_params(s.state, params, error));
-    if (s.rounding) kd_net_round(net, s.outcome.units, params);
-    KD_TRY_DONE(kd_part_add(run->part, key, params, net->n_params, &s.outcome, error));
-    if (outcome != NULL) *outcome = s.outcome;
-
-done:
-    run->backend->close(s.state);
-    free(s.batch);
-    free(s.best_params);
-    return status;
+    return kd_share_network(run->share, run->part, &record, error);
 }

@@ -14,7 +14,8 @@ typedef struct kd_run {
     double work_done;
     double reported; /* fraction that the callback last saw */
     const char *stage;
-    struct kd_part *part; /* keeps what was trained (part.h); NULL: nothing is kept */
+    struct kd_part *part;   /* keeps what was trained (part.h); NULL: nothing is kept */
+    struct kd_share *share; /* other encoders at the same work (share.h); NULL: alone */
 } kd_run;
 
 /** Add work and tell the user's callback, at most a thousand times in all.
@@ -69,8 +70,10 @@ typedef struct kd_outcome {
  *  over with half the rate, at most twice; a run whose loss, over 64 batches, is more than twice
  *  its best, or not finite, goes on from its best parameters with half the rate, at most six times.
  *
+ *  With run->share, the training may be dealt to another process: then params and outcome are set
+ * at the next kd_share_exchange, and must stay where they are until then.
+ *
  *  params   in the initial values, out the trained ones, [net->n_params]
- *  outcome  may be NULL
  *  errors   TRAINING (not finite to the end), CANCELLED, MEMORY, BACKEND */
 kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
                       const kd_schedule *schedule, float *params, kd_outcome *outcome,

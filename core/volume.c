@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "status.h"
 
@@ -195,6 +196,73 @@ kdinr_status kd_volume_check(const kdinr_volume *volume, kdinr_error *error)
         KD_TRY(check_array(volume, a, error));
     }
     return KDINR_OK;
+}
+
+static bool same_grid(const kd_model *model, const kdinr_volume *volume)
+{
+    return memcmp(model->dims, volume->dims, sizeof model->dims) == 0 &&
+           memcmp(model->first, volume->first, sizeof model->first) == 0 &&
+           memcmp(model->origin, volume->origin, sizeof model->origin) == 0 &&
+           memcmp(model->spacing, volume->spacing, sizeof model->spacing) == 0 &&
+           memcmp(model->direction, volume->direction, sizeof model->direction) == 0 &&
+           kd_same_axes(volume->axes, model);
+}
+
+kdinr_status kd_volume_check_same(const kdinr_volume *volume, const kd_model *model, double time,
+                                  kdinr_error *error)
+{
+    if (!same_grid(model, volume)) {
+        return kd_fail(
+            error, KDINR_ERROR_ARGUMENT,
+            "at time %g the grid has %d x %d x %d points and differs from the first step's "
+            "%d x %d x %d in size or geometry; all steps must share one grid",
+            time, volume->dims[0], volume->dims[1], volume->dims[2], model->dims[0], model->dims[1],
+            model->dims[2]);
+    }
+    if (volume->n_arrays != model->n_arrays) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "at time %g there are %d arrays, the first step had %d", time,
+                       volume->n_arrays, model->n_arrays);
+    }
+    for (int a = 0; a < model->n_arrays; a++) {
+        const kdinr_array *array = &volume->arrays[a];
+        const kd_model_array *stored = &model->arrays[a];
+
+        if (strcmp(array->name, stored->name) != 0 || array->type != stored->type ||
+            array->n_components != stored->n_components ||
+            array->association != stored->association) {
+            return kd_fail(
+                error, KDINR_ERROR_ARGUMENT,
+                "at time %g array %d is \"%s\" (%s, %d components), the first step had \"%s\" "
+                "(%s, %d components)",
+                time, a, array->name, kdinr_type_name(array->type), array->n_components,
+                stored->name, kdinr_type_name(stored->type), stored->n_components);
+        }
+    }
+    return KDINR_OK;
+}
+
+uint64_t kd_volume_hash(const kdinr_volume *volume)
+{
+    uint64_t hash = XXH64(volume->dims, sizeof volume->dims, 0);
+
+    hash = XXH64(volume->first, sizeof volume->first, hash);
+    hash = XXH64(volume->origin, sizeof volume->origin, hash);
+    hash = XXH64(volume->spacing, sizeof volume->spacing, hash);
+    hash = XXH64(volume->direction, sizeof volume->direction, hash);
+    for (int axis = 0; axis < 3 && volume->axes[0] != NULL; axis++) {
+        hash = XXH64(volume->axes[axis], (size_t)volume->dims[axis] * sizeof(double), hash);
+    }
+    for (int a = 0; a < volume->n_arrays; a++) {
+        const kdinr_array *array = &volume->arrays[a];
+        const double about[5] = {array->type, array->n_components, array->association,
+                                 array->has_fill, array->has_fill ? array->fill_value : 0.0};
+
+        hash = XXH64(array->name, strlen(array->name) + 1, hash);
+        hash = XXH64(about, sizeof about, hash);
+        hash = XXH64(array->values, kd_volume_bytes(volume, array), hash);
+    }
+    return hash;
 }
 
 static kd_missing classify(const kdinr_array *array, size_t sample)

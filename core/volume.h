@@ -19,6 +19,14 @@ void kd_volume_store(void *values, kdinr_type type, size_t i, double value);
  *  errors  ARGUMENT */
 kdinr_status kd_volume_check(const kdinr_volume *volume, kdinr_error *error);
 
+/** Has a later step, at `time`, the first one's grid and arrays, in the same order?
+ *  errors  ARGUMENT */
+kdinr_status kd_volume_check_same(const kdinr_volume *volume, const kd_model *model, double time,
+                                  kdinr_error *error);
+
+/** XXH64 of the grid, the descriptions of the arrays and their values. */
+uint64_t kd_volume_hash(const kdinr_volume *volume);
+
 /** Samples of an array on the volume's grid. */
 size_t kd_volume_n_samples(const kdinr_volume *volume, const kdinr_array *array);
 

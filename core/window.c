@@ -5,15 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "share.h"
 #include "status.h"
 
 /* What the teachers of a brick leave undone: where students need parameters. */
-static void brick_weights(const kd_track *track, double *weights)
+static void brick_weights(const kd_track *track, const kd_window *window, double *weights)
 {
     for (int b = 0; b < track->n_bricks; b++) {
         weights[b] = 0.0;
-        for (int t = 0; t < track->n_open; t++) {
-            const kd_teacher *teacher = &track->teachers[t * track->n_bricks + b];
+        for (int t = 0; t < window->n_steps; t++) {
+            const kd_teacher *teacher = &window->teachers[t * track->n_bricks + b];
 
             for (int c = 0; c < teacher->net.n_outputs; c++) {
                 const double half = 0.5 * (teacher->range[c][1] - teacher->range[c][0]);
@@ -24,7 +25,7 @@ static void brick_weights(const kd_track *track, double *weights)
 }
 
 /* Room in the model for the networks of one more window. */
-static kdinr_status grow_windows(kd_track *track, kdinr_error *error)
+static kdinr_status grow_windows(kd_track *track, kd_window *window, kdinr_error *error)
 {
     kd_model_array *array = kd_track_array(track);
     const size_t n = track->n_networks + (size_t)track->n_bricks;
@@ -42,77 +43,78 @@ static kdinr_status grow_windows(kd_track *track, kdinr_error *error)
     }
     memset(networks + track->n_networks, 0, (size_t)track->n_bricks * sizeof *networks);
     memset(students + track->n_networks, 0, (size_t)track->n_bricks * sizeof *students);
-    starts[array->n_windows++] = track->window_first;
-    starts[array->n_windows] = track->model->n_steps;
+    window->number = array->n_windows;
+    starts[array->n_windows++] = window->first;
+    starts[array->n_windows] = window->first + window->n_steps;
     track->n_networks = n;
     return KDINR_OK;
 }
 
 /* The brick's classes for each step of the window; steps that share a map share the cut. */
-static kdinr_status cut_maps(const kd_track *track, int b, uint8_t **classes, kdinr_error *error)
+static kdinr_status cut_maps(const kd_track *track, const kd_window *window, int b,
+                             uint8_t **classes, kdinr_error *error)
 {
-    for (int t = 0; t < track->n_open; t++) {
-        if (track->maps[t] == NULL) continue;
-        if (t > 0 && track->maps[t] == track->maps[t - 1]) {
+    for (int t = 0; t < window->n_steps; t++) {
+        if (window->maps[t] == NULL) continue;
+        if (t > 0 && window->maps[t] == window->maps[t - 1]) {
             classes[t] = classes[t - 1];
             continue;
         }
         classes[t] = malloc(track->bricks[b].n);
         if (classes[t] == NULL) return kd_fail_memory(error, track->bricks[b].n, "missing values");
-        (void)kd_volume_cut_classes(track->maps[t]->classes, track->samples, &track->bricks[b].box,
+        (void)kd_volume_cut_classes(window->maps[t]->classes, track->samples, &track->bricks[b].box,
                                     classes[t]);
     }
     return KDINR_OK;
 }
 
-static void free_maps(const kd_track *track, uint8_t **classes)
+static void free_maps(const kd_window *window, uint8_t **classes)
 {
-    for (int t = 0; t < track->n_open; t++) {
+    for (int t = 0; t < window->n_steps; t++) {
         if (t == 0 || classes[t] != classes[t - 1]) free(classes[t]);
     }
 }
 
 /* No student: one value for everything, in the middle of what the series was so far. */
-static void fill_constant(kd_track *track)
+static void fill_constant(kd_track *track, const kd_window *window)
 {
     kd_model_array *array = kd_track_array(track);
     kd_network *network = &array->networks[track->n_networks - 1];
 
     kd_network_middle(array, network);
-    track->network_samples[track->n_networks - 1] = (double)track->n_samples * track->n_open;
+    track->network_samples[track->n_networks - 1] = (double)track->n_samples * window->n_steps;
 }
 
 /* Student of brick b, into the model. */
-static kdinr_status distil_brick(kd_track *track, kd_run *run, int b, const kd_plan_student *size,
-                                 kdinr_error *error)
+static kdinr_status distil_brick(kd_track *track, kd_run *run, const kd_window *window, int b,
+                                 const kd_plan_student *size, kdinr_error *error)
 {
-    const size_t n_open = (size_t)track->n_open, n = (size_t)track->n_bricks;
-    const size_t i = track->n_networks - n + (size_t)b;
+    const size_t n_steps = (size_t)window->n_steps, n = (size_t)track->n_bricks;
+    const size_t i = (size_t)window->number * n + (size_t)b;
     kd_network *network = &kd_track_array(track)->networks[i];
     kd_student *student = &track->students[i];
-    const kd_teacher **teachers = calloc(n_open, sizeof(kd_teacher *));
-    const float **values = calloc(n_open, sizeof(float *));
-    uint8_t **classes = calloc(n_open, sizeof *classes);
+    const kd_teacher **teachers = calloc(n_steps, sizeof(kd_teacher *));
+    const float **values = calloc(n_steps, sizeof(float *));
+    uint8_t **classes = calloc(n_steps, sizeof *classes);
     kd_student_plan plan = {.shape = track->plan.teacher,
                             .size = size->bytes,
-                            .stream =
-                                kd_track_stream(track, 2, kd_track_array(track)->n_windows, b)};
-    kd_lesson lesson = {.n_steps = track->n_open,
+                            .stream = kd_track_stream(track, 2, window->number + 1, b)};
+    kd_lesson lesson = {.n_steps = window->n_steps,
                         .n_components = kd_track_array(track)->n_components,
                         .brick = &track->bricks[b],
-                        .entropy = track->entropy[b],
-                        .present = track->present[b]};
+                        .entropy = window->entropy[b],
+                        .present = window->present[b]};
     kdinr_status status = KDINR_OK;
 
     if (teachers == NULL || values == NULL || classes == NULL) {
-        status = kd_fail_memory(error, n_open * sizeof *teachers, "window");
+        status = kd_fail_memory(error, n_steps * sizeof *teachers, "window");
         goto done;
     }
-    for (size_t t = 0; t < n_open; t++) {
-        teachers[t] = &track->teachers[t * n + (size_t)b];
-        values[t] = track->values[t * n + (size_t)b];
+    for (size_t t = 0; t < n_steps; t++) {
+        teachers[t] = &window->teachers[t * n + (size_t)b];
+        values[t] = window->values[t * n + (size_t)b];
     }
-    KD_TRY_DONE(cut_maps(track, b, classes, error));
+    KD_TRY_DONE(cut_maps(track, window, b, classes, error));
     lesson.teachers = teachers;
     lesson.values = values;
     lesson.classes = (const uint8_t *const *)classes;
@@ -130,10 +132,10 @@ static kdinr_status distil_brick(kd_track *track, kd_run *run, int b, const kd_p
     network->depth = student->params == NULL ? 0 : plan.shape.depth;
     network->params = student->params; /* the model owns them now */
     student->params = NULL;
-    track->network_samples[i] = (double)track->bricks[b].n * track->n_open;
+    track->network_samples[i] = (double)track->bricks[b].n * window->n_steps;
 
 done:
-    if (classes != NULL) free_maps(track, classes);
+    if (classes != NULL) free_maps(window, classes);
     free(teachers);
     free(values);
     free(classes);
@@ -141,17 +143,18 @@ done:
 }
 
 /* Errors of the window's steps, from the kept rows: float32 students, before quantisation. */
-static kdinr_status estimate_quality(kd_track *track, kd_run *run, kdinr_error *error)
+static kdinr_status estimate_quality(kd_track *track, kd_run *run, const kd_window *window,
+                                     kdinr_error *error)
 {
     kd_field *field = NULL;
     kdinr_status status = KDINR_OK;
 
     KD_TRY(kd_field_create(track->model, track->a, run->backend, run->options->n_threads, &field,
                            error));
-    for (int t = 0; t < track->n_open; t++) {
-        const int step = track->window_first + t;
+    for (int t = 0; t < window->n_steps; t++) {
+        const int step = window->first + t;
 
-        KD_TRY_DONE(kd_measure_kept(field, kd_track_array(track)->n_components, &track->kept[t],
+        KD_TRY_DONE(kd_measure_kept(field, kd_track_array(track)->n_components, &window->kept[t],
                                     step, &track->quality[step], error));
     }
 
@@ -160,45 +163,116 @@ done:
     return status;
 }
 
-static void clear_window(kd_track *track)
+/* Widest first: processes that share the work then end at about the same time. */
+static kdinr_status distil_bricks(kd_track *track, kd_run *run, const kd_window *window,
+                                  const kd_plan_student *sizes, kdinr_error *error)
 {
-    kd_track_release_steps(track);
-    for (int b = 0; b < track->n_bricks; b++) {
-        const size_t n = kd_sampler_blocks(track->bricks[b].dims, track->block_edge).n;
+    int widest = 0, next;
 
-        memset(track->entropy[b], 0, n * sizeof **track->entropy);
-        memset(track->present[b], 0, n * sizeof **track->present);
+    for (int b = 0; b < track->n_bricks; b++) {
+        widest = sizes[b].width > widest ? sizes[b].width : widest;
     }
-    track->window_first += track->n_open;
-    track->n_open = 0;
+    for (int width = widest; width > 0; width = next) {
+        next = 0;
+        for (int b = 0; b < track->n_bricks; b++) {
+            if (sizes[b].width < width && sizes[b].width > next) next = sizes[b].width;
+            if (sizes[b].width != width) continue;
+            /* the data may be with one process only */
+            if (track->n_windows > 1) {
+                kd_share_assign(run->share, kd_track_owner(track, window, b));
+            }
+            KD_TRY(distil_brick(track, run, window, b, &sizes[b], error));
+            kd_share_release(run->share);
+        }
+    }
+    return KDINR_OK;
 }
 
-kdinr_status kd_window_close(kd_track *track, kd_run *run, kdinr_error *error)
+static kdinr_status distil(kd_track *track, kd_run *run, const kd_window *window,
+                           kdinr_error *error)
 {
     const size_t n = (size_t)track->n_bricks;
     double *weights = malloc(n * sizeof *weights);
     kd_plan_student *sizes = malloc(n * sizeof *sizes);
     kdinr_status status = KDINR_OK;
 
-    if (track->n_open == 0) goto done;
     if (weights == NULL || sizes == NULL) {
         status = kd_fail_memory(error, n * sizeof *weights, "window");
         goto done;
     }
     run->stage = "student";
-    brick_weights(track, weights);
-    kd_plan_students(run->options, &track->plan, track->n_open, track->model->n_steps,
+    brick_weights(track, window, weights);
+    kd_plan_students(run->options, &track->plan, window->n_steps, window->first + window->n_steps,
                      track->n_bricks, weights, sizes);
-    KD_TRY_DONE(grow_windows(track, error));
-    if (track->no_networks) fill_constant(track);
-    for (int b = 0; b < track->n_bricks && !track->no_networks; b++) {
-        KD_TRY_DONE(distil_brick(track, run, b, &sizes[b], error));
-    }
-    KD_TRY_DONE(estimate_quality(track, run, error));
-    clear_window(track);
+    if (track->no_networks) fill_constant(track, window);
+    if (!track->no_networks) status = distil_bricks(track, run, window, sizes, error);
 
 done:
     free(weights);
     free(sizes);
     return status;
+}
+
+/* ---- closing ---- */
+
+/* Open windows that have steps. */
+static int count_windows(const kd_track *track)
+{
+    return track->window + (track->windows[track->window].n_steps > 0);
+}
+
+static bool is_due(const kd_track *track, bool all)
+{
+    const kd_window *last = &track->windows[track->n_windows - 1];
+
+    return last->n_steps == track->plan.window || (all && count_windows(track) > 0);
+}
+
+/* Teachers whose turn is only now; and room in the model, which must not move any more once
+ * students are announced to other processes. */
+static kdinr_status prepare(kd_track *track, kd_run *run, kdinr_error *error)
+{
+    for (int i = 0; i < count_windows(track); i++) {
+        KD_TRY(kd_track_catch_up(track, run, i, error));
+        KD_TRY(grow_windows(track, &track->windows[i], error));
+    }
+    return KDINR_OK;
+}
+
+static kdinr_status distil_all(kd_track *track, kd_run *run, kdinr_error *error)
+{
+    for (int i = 0; i < count_windows(track); i++) {
+        KD_TRY(distil(track, run, &track->windows[i], error));
+    }
+    return KDINR_OK;
+}
+
+static kdinr_status restart(kd_track *track, kd_run *run, kdinr_error *error)
+{
+    const int n = count_windows(track);
+
+    for (int i = 0; i < n; i++) {
+        KD_TRY(estimate_quality(track, run, &track->windows[i], error));
+    }
+    for (int i = 0; i < n; i++) {
+        kd_track_restart(track, &track->windows[i], track->model->n_steps);
+    }
+    track->window = 0;
+    return KDINR_OK;
+}
+
+kdinr_status kd_window_close(kd_track *tracks, int n, bool all, kd_run *run, kdinr_error *error)
+{
+    for (int a = 0; a < n; a++) {
+        if (is_due(&tracks[a], all)) KD_TRY(prepare(&tracks[a], run, error));
+    }
+    KD_TRY(kd_share_exchange(run->share, run->part, error)); /* the teachers */
+    for (int a = 0; a < n; a++) {
+        if (is_due(&tracks[a], all)) KD_TRY(distil_all(&tracks[a], run, error));
+    }
+    KD_TRY(kd_share_exchange(run->share, run->part, error)); /* the students */
+    for (int a = 0; a < n; a++) {
+        if (is_due(&tracks[a], all)) KD_TRY(restart(&tracks[a], run, error));
+    }
+    return KDINR_OK;
 }

@@ -5,8 +5,11 @@
 
 #include "track.h"
 
-/** Distil the open window, if it has steps, and begin the next one. Teachers are dropped.
+/** Distil the open windows of some arrays, where they have steps, and begin the next ones. Teachers
+ *  are dropped. Collective, like kd_share_exchange.
+ *  tracks  [n]
+ *  all     those that are not full too
  *  errors  as kd_train */
-kdinr_status kd_window_close(kd_track *track, kd_run *run, kdinr_error *error);
+kdinr_status kd_window_close(kd_track *tracks, int n, bool all, kd_run *run, kdinr_error *error);
 
 #endif

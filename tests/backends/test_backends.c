@@ -582,7 +582,9 @@ static void check_units(const subject *s, const experiment *e)
 static void units_round_what_is_seen(void **unused)
 {
     (void)unused;
-    const net_case shapes[] = {{5, 1, 3, 1, 3}, {9, 2, 4, 3, 2}};
+    const net_case shapes[] = {
+        {.width = 5, .depth = 1, .n_inputs = 3, .n_outputs = 1, .block_layers = 3},
+        {.width = 9, .depth = 2, .n_inputs = 4, .n_outputs = 3, .block_layers = 2}};
     subject subjects[MAX_SUBJECTS];
     int n_subjects = list_subjects(subjects);
     subjects[n_subjects++] = (subject){&kd_reference_backend, NULL};

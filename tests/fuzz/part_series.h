@@ -38,7 +38,8 @@ static inline void part_series_train(kd_part *part, uint64_t key)
     }
     part_expect(isfinite(outcome.loss));
     if (taken) return;
-    part_expect(kd_part_add(part, key, params, PART_PARAMS, &outcome, &error) == KDINR_OK);
+    const kd_record record = {key, params, PART_PARAMS, &outcome};
+    part_expect(kd_part_add(part, &record, &error) == KDINR_OK);
 }
 
 /* Three steps of one sample, two trainings each. A step may be refused, with a message. */

@@ -1,7 +1,7 @@
 # pvpython test_mpi.py FOLDER
 # Writes and reads serially, then starts itself with pvbatch on two and four ranks, does the same there
 # and compares: the ranks read different pieces with the values of the serial read, draw the same
-# picture and write the same file.
+# picture and, sharing the training, write the same files, also after an abort.
 import os
 import shutil
 import subprocess
@@ -18,8 +18,19 @@ import kdinr_test as kt
 
 folder = sys.argv[1]
 on_ranks = len(sys.argv) > 2
+SERIAL = os.path.join(folder, 'serial_bricks.kdm')
 RANKS = (2, 4)
 TIME = 1.2
+
+# How training is shared differs: two arrays of two bricks each; two arrays in windows of two steps.
+FILES = {
+    'bricks': dict(CompressionRatio=12.0, BrickCounts=[2, 1, 1]),
+    'windows': dict(CompressionRatio=12.0, BrickCounts=[1, 1, 1], Window=2),
+}
+TARGETS = {  # two ranks say enough
+    'psnr': dict(Target='PSNR', TargetPSNR=30.0),
+    'error': dict(Target='Maximum error', MaximumError=0.02),
+}
 
 # Runs on every rank and saves the piece that this rank has.
 SAVE_PIECE = '''
@@ -34,14 +45,46 @@ np.savez(PREFIX + str(rank), extent=image.GetExtent(),
 '''
 
 
-def write(path):
-    writer = KDINRWriter(Input=kt.series(), FileName=path, CompressionRatio=12.0, Effort='Low',
-                         PointDataArrays=['density'], CellDataArrays=['pressure'],
-                         NumberOfThreads=1)
+def make_writer(path, **settings):
+    return KDINRWriter(Input=kt.series(), FileName=path, Effort='Low', PointDataArrays=['density'],
+                       CellDataArrays=['pressure'], NumberOfThreads=1, **settings)
+
+
+def write(path, settings):
+    writer = make_writer(path, **settings)
     writer.UpdatePipeline(0.5)
     assert writer.GetClientSideObject().GetErrorCode() == 0
     writer.UpdatePropertyInformation()
     print(writer.Result)
+
+
+def files_of(n_ranks):
+    return {**FILES, **TARGETS} if n_ranks <= 2 else FILES
+
+
+def write_all(prefix, n_ranks):
+    for name, settings in files_of(n_ranks).items():
+        write(f'{prefix}_{name}.kdm', settings)
+
+
+def abort_and_resume(path):
+    """An abort that only rank 0 sees ends all ranks; they go on together to the same bytes."""
+    writer = make_writer(path, **FILES['bricks'])
+    algorithm = writer.GetClientSideObject()
+
+    def abort(caller, event):
+        if caller.GetProgress() > 0.5:
+            caller.SetAbortExecute(1)
+
+    tag = algorithm.AddObserver('ProgressEvent', abort)
+    errors = kt.Errors(writer)
+    writer.UpdatePipeline(0.5)
+    algorithm.RemoveObserver(tag)
+    assert not os.path.exists(path) and os.path.exists(path + '.part'), errors.messages
+    assert 'keeps what was trained' in errors.messages[0], errors.messages
+    writer.Resume = 1
+    writer.UpdatePipeline(0.5)
+    assert os.path.exists(path) and not os.path.exists(path + '.part'), errors.messages
 
 
 def read(path, prefix):
@@ -116,9 +159,9 @@ def same_bytes(a, b):
 def main():
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
-    write(os.path.join(folder, 'serial.kdm'))
-    read(os.path.join(folder, 'serial.kdm'), os.path.join(folder, 'serial'))
-    draw(os.path.join(folder, 'serial.kdm'), os.path.join(folder, 'serial.png'))
+    write_all(os.path.join(folder, 'serial'), 1)
+    read(SERIAL, os.path.join(folder, 'serial'))
+    draw(SERIAL, os.path.join(folder, 'serial.png'))
     # pvpython is an MPI program already; its variables would confuse a second one.
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith(('OMPI_', 'OPAL_', 'ORTE_', 'PMIX_', 'PRTE_'))}
@@ -129,16 +172,19 @@ def main():
         assert result.returncode == 0, f'pvbatch ended with {result.returncode}'
         compare_pieces(n_ranks)
         compare_pictures(n_ranks)
-        assert same_bytes('serial.kdm', f'ranks{n_ranks}.kdm')
+        for name in files_of(n_ranks):
+            assert same_bytes(f'serial_{name}.kdm', f'ranks{n_ranks}_{name}.kdm'), name
+        assert same_bytes('serial_bricks.kdm', f'ranks{n_ranks}_resumed.kdm')
         assert os.path.exists(os.path.join(folder, f'ranks{n_ranks}.done'))
     print('passed')
 
 
 if on_ranks:
     here = os.path.join(folder, 'ranks' + sys.argv[2])
-    write(here + '.kdm')
-    read(os.path.join(folder, 'serial.kdm'), os.path.join(folder, f'piece{sys.argv[2]}_'))
-    draw(os.path.join(folder, 'serial.kdm'), here + '.png')
+    write_all(here, int(sys.argv[2]))
+    abort_and_resume(here + '_resumed.kdm')
+    read(SERIAL, os.path.join(folder, f'piece{sys.argv[2]}_'))
+    draw(SERIAL, here + '.png')
     fail_together()
     open(here + '.done', 'w').close()
 else:

@@ -80,7 +80,8 @@ def missing_samples_are_blanked_when_asked_to():
 def scripts_get_no_preview_unless_they_ask():
     reader = KDINRReader(FileName=path, PreviewVoxels=0.001)
     assert kt.image(reader, 0.0).GetDimensions() == (16, 14, 12)
-    reader.Preview = 'Always'
+    assert reader.Preview == 'Never'
+    reader.Preview = 'When large'
     image = kt.image(reader, 0.0)
     assert 300 < image.GetNumberOfPoints() <= 1000
     reader.UpdatePropertyInformation()

@@ -38,6 +38,7 @@ def check():
     half, undone, region = picture('4_half'), picture('5_undone'), picture('6_region')
     state, remote = picture('7_state'), picture('8_remote')
     assert differ(picture('0_preview'), volume, by=0) > 0.01, 'the window shows no preview'
+    assert differ(picture('8_preview'), remote, by=0) > 0.01, 'the client shows no preview'
     assert differ(volume, between, by=0) > 0.01, 'a step between stored ones looks like the first'
     assert differ(between, played) > 0.01, 'nothing was played'
     assert differ(played, half, by=0) > 0.01, 'half the resolution looks like the whole'

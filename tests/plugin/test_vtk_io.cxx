@@ -287,6 +287,58 @@ static void MissingNamesAreReported()
   CHECK(writer->GetErrorCode() == vtkErrorCode::NoFileNameError);
 }
 
+// Qt's place is taken: what the plugin registers is looked at here.
+static const unsigned char *iconTree, *iconNames, *iconData;
+__attribute__((visibility("default"))) bool qRegisterResourceData(
+  int version, const unsigned char* tree, const unsigned char* names, const unsigned char* data)
+{
+  iconTree = tree;
+  iconNames = names;
+  iconData = data;
+  return version == 1;
+}
+
+// A big-endian number.
+static unsigned long Number(const unsigned char* bytes, int n)
+{
+  unsigned long value = 0;
+  for (int i = 0; i < n; ++i)
+  {
+    value = value << 8 | bytes[i];
+  }
+  return value;
+}
+
+// Node `i` of the tree has this name, which has this hash, and these flags.
+static bool IsNode(int i, const std::string& name, unsigned long hash, unsigned long flags)
+{
+  const unsigned char* node = iconTree + 14 * i;
+  const unsigned char* found = iconNames + Number(node, 4);
+  bool same =
+    Number(node + 4, 2) == flags && Number(found, 2) == name.size() && Number(found + 2, 4) == hash;
+  for (size_t letter = 0; same && letter < name.size(); ++letter)
+  {
+    same = Number(found + 6 + 2 * letter, 2) == static_cast<unsigned char>(name[letter]);
+  }
+  return same;
+}
+
+static void IconIsAQtResource()
+{
+  CHECK(iconTree);
+  if (!iconTree)
+  {
+    return;
+  }
+  CHECK(Number(iconTree + 6, 4) == 1 && Number(iconTree + 10, 4) == 1); // the root's only child
+  CHECK(IsNode(1, "KDINR", 0x4f8e32, 2));
+  CHECK(Number(iconTree + 14 + 6, 4) == 1 && Number(iconTree + 14 + 10, 4) == 2);
+  CHECK(IsNode(2, "icon.svg", 0xa615727, 0));
+  const unsigned char* data = iconData + Number(iconTree + 28 + 10, 4);
+  const std::string icon(reinterpret_cast<const char*>(data + 4), Number(data, 4));
+  CHECK(icon.compare(0, 4, "<svg") == 0 && icon.find("</svg>\n") == icon.size() - 7);
+}
+
 int main(int argc, char** argv)
 {
   const std::string folder = argc > 1 ? argv[1] : ".";
@@ -300,6 +352,7 @@ int main(int argc, char** argv)
   WriterCanBeAborted(folder);
   FailingInputIsReportedAndLeavesNoFile(folder);
   MissingNamesAreReported();
+  IconIsAQtResource();
   std::printf("%d failed\n", numberOfFailures);
   return numberOfFailures != 0;
 }

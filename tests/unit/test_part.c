@@ -433,7 +433,8 @@ static void part_takes_only_what_is_sound(void **state)
         bool taken;
         kd_part *part = open_part(false);
 
-        check_ok(kd_part_add(part, 42, params, 3, &outcome, &error), error);
+        const kd_record record = {42, params, 3, &outcome};
+        check_ok(kd_part_add(part, &record, &error), error);
         kd_part_close(part, false);
         part = open_part(true);
         check_ok(kd_part_take(part, 42, taken_params, 3, &found, &taken, &error), error);

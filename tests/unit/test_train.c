@@ -137,11 +137,12 @@ static void train_stops_when_told(void **state)
 {
     kdinr_options options = kdinr_options_default();
     line user = {.bad_from = UINT64_MAX};
+    kd_outcome outcome;
     kdinr_error error;
 
     (void)state;
     options.progress = refuse;
-    assert_int_equal(train_line(&options, &user, NULL, &error), KDINR_CANCELLED);
+    assert_int_equal(train_line(&options, &user, &outcome, &error), KDINR_CANCELLED);
 }
 
 int main(void)

@@ -13,8 +13,6 @@
 #include "vtkPointData.h"
 #include "vtkRectilinearGrid.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -304,15 +302,6 @@ void vtkKDINRBridge::AddArray(vtkDataSet* grid, bool cells, vtkDataArray* values
   {
     grid->GetPointData()->SetScalars(values);
   }
-}
-
-bool vtkKDINRBridge::IsInWindow()
-{
-  // Nothing below Qt says whether there is a window, and this plugin is built without Qt: so look
-  // for the window's library among those that are loaded, and for a running Python.
-  const bool window = dlsym(RTLD_DEFAULT, "_ZN17pqApplicationCore8instanceEv") != nullptr;
-  auto pythonRuns = reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "Py_IsInitialized"));
-  return window && !(pythonRuns && pythonRuns());
 }
 
 const char* vtkKDINRBridge::BackendInUse(const std::string& name)

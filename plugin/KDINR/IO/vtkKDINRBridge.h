@@ -69,9 +69,6 @@ std::string DurationText(double seconds);
 /// Add an array; the first point array becomes the active scalars.
 void AddArray(vtkDataSet* grid, bool cells, vtkDataArray* values);
 
-/// Is this process ParaView's window, without a script that runs in it?
-bool IsInWindow();
-
 /// The backend that computes when `name` is asked for: for "auto" the first that works here.
 const char* BackendInUse(const std::string& name);
 

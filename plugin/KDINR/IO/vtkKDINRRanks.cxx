@@ -1,6 +1,7 @@
-// What the MPI ranks of one ParaView server do together: agree on success, and bring the pieces
-// of a step to rank 0. Arrays travel one at a time, as raw bytes from one rank after the other,
-// so that rank 0 never holds more than the whole step and one piece of one array.
+// What the MPI ranks of one ParaView server do together: agree on success, bring the pieces of a
+// step together, and exchange what they trained. Arrays travel one at a time, as raw bytes, from
+// one rank after the other to rank 0 and from there to all, so that no rank holds more than the
+// whole step and one piece of one array.
 #include "vtkKDINRRanks.h"
 #include "vtkKDINRBridge.h"
 
@@ -24,6 +25,7 @@
 namespace
 {
 constexpr int PieceTag = 1;
+constexpr vtkIdType MostBytes = 1 << 30; // of one message: MPI counts with int
 
 // One array as all ranks know it.
 struct ArrayEntry
@@ -208,19 +210,39 @@ bool Collect(vtkMultiProcessController* controller, vtkImageData* mine, vtkImage
   return true;
 }
 
-// The other ranks' part: send what Collect receives.
-void Contribute(vtkMultiProcessController* controller, vtkImageData* mine, const int whole[6],
-  const ArrayEntry& entry)
+// The other ranks' part: send what Collect receives, and make room for what comes back.
+bool Contribute(vtkMultiProcessController* controller, vtkImageData* mine, vtkImageData* whole,
+  const ArrayEntry& entry, kdinr_error& error)
 {
   int samples[6];
-  SampleExtent(mine->GetExtent(), whole, entry.Points, samples);
-  if (NumberOfSamples(samples) == 0)
+  SampleExtent(mine->GetExtent(), whole->GetExtent(), entry.Points, samples);
+  if (NumberOfSamples(samples) > 0)
   {
-    return;
+    vtkDataArray* array = Attributes(mine, entry.Points)->GetArray(entry.Name.c_str());
+    controller->Send(static_cast<char*>(array->GetVoidPointer(0)),
+      NumberOfSamples(samples) * entry.Components * array->GetDataTypeSize(), 0, PieceTag);
   }
-  vtkDataArray* array = Attributes(mine, entry.Points)->GetArray(entry.Name.c_str());
-  controller->Send(static_cast<char*>(array->GetVoidPointer(0)),
-    NumberOfSamples(samples) * entry.Components * array->GetDataTypeSize(), 0, PieceTag);
+  SampleExtent(whole->GetExtent(), whole->GetExtent(), entry.Points, samples);
+  auto array =
+    vtkKDINRBridge::NewArray(entry.Type, entry.Name, entry.Components, NumberOfSamples(samples));
+  if (!array)
+  {
+    return vtkKDINRBridge::Fail(
+      error, KDINR_ERROR_MEMORY, "no memory for the whole of array '" + entry.Name + "'");
+  }
+  Attributes(whole, entry.Points)->AddArray(array);
+  return true;
+}
+
+// Collective: rank 0's values to all.
+void Spread(vtkMultiProcessController* controller, vtkDataArray* array)
+{
+  auto bytes = static_cast<char*>(array->GetVoidPointer(0));
+  vtkIdType left = array->GetNumberOfValues() * array->GetDataTypeSize();
+  for (; left > 0; left -= MostBytes, bytes += MostBytes)
+  {
+    controller->Broadcast(bytes, std::min(left, MostBytes), 0);
+  }
 }
 }
 
@@ -254,13 +276,17 @@ bool vtkKDINRRanks::Agree(bool ok, kdinr_error& error) const
   return false;
 }
 
-int vtkKDINRRanks::Tell(int value) const
+kdinr_share vtkKDINRRanks::Share() const
 {
-  if (this->NumberOfRanks > 1)
-  {
-    this->Controller->Broadcast(&value, 1, 0);
-  }
-  return value;
+  return { this->Rank, this->NumberOfRanks, &vtkKDINRRanks::Exchange, this->Controller };
+}
+
+bool vtkKDINRRanks::Exchange(void* controller, const void* mine, size_t size, void* all)
+{
+  return size <= static_cast<size_t>(MostBytes) &&
+    static_cast<vtkMultiProcessController*>(controller)
+      ->AllGather(
+        static_cast<const char*>(mine), static_cast<char*>(all), static_cast<vtkIdType>(size));
 }
 
 std::vector<double> vtkKDINRRanks::GatherAxis(vtkDataSet* piece, int axis, const int whole[2]) const
@@ -341,14 +367,13 @@ vtkSmartPointer<vtkImageData> vtkKDINRRanks::Gather(
   image->SetDirectionMatrix(common.Direction);
   for (const ArrayEntry& entry : common.Arrays)
   {
-    if (this->IsRoot())
+    ok = this->IsRoot() ? Collect(this->Controller, piece, image, entry, extents, error)
+                        : Contribute(this->Controller, piece, image, entry, error);
+    if (!this->Agree(ok, error))
     {
-      ok = Collect(this->Controller, piece, image, entry, extents, error) && ok;
+      return nullptr;
     }
-    else
-    {
-      Contribute(this->Controller, piece, whole, entry);
-    }
+    Spread(this->Controller, Attributes(image, entry.Points)->GetArray(entry.Name.c_str()));
   }
-  return this->Agree(ok, error) ? vtkSmartPointer<vtkImageData>(image) : nullptr;
+  return image;
 }

@@ -1,7 +1,7 @@
-// What the MPI ranks of one ParaView server do together: agree on success, and bring the pieces
-// of a step to rank 0, which alone compresses. Before: each rank updated its piece
-// (vtkKDINRWriter). After: rank 0 hands the whole step to the core. With one rank nothing is
-// copied or sent. Private to this module.
+// What the MPI ranks of one ParaView server do together: agree on success, bring the pieces of a
+// step together, and exchange what they trained. Before: each rank updated its piece
+// (vtkKDINRWriter). After: each hands the whole step to its encoder, and the encoders share the
+// training (kdinr_share). With one rank nothing is copied or sent. Private to this module.
 #ifndef vtkKDINRRanks_h
 #define vtkKDINRRanks_h
 
@@ -37,12 +37,11 @@ public:
   /// error of the first rank that failed.
   bool Agree(bool ok, kdinr_error& error) const;
 
-  /// Collective. Rank 0's `value`, on all ranks.
-  int Tell(int value) const;
+  /// How the encoders of all ranks share their work. It lasts as long as the controller.
+  kdinr_share Share() const;
 
-  /// Collective. The grid `whole` with the arrays of all pieces, on rank 0; without arrays on
-  /// the other ranks. Fails (DATA) if the pieces do not cover `whole` or their arrays differ, with
-  /// nullptr on all ranks.
+  /// Collective. The grid `whole` with the arrays of all pieces, on all ranks. Fails (DATA) if the
+  /// pieces do not cover `whole` or their arrays differ, with nullptr on all ranks.
   /// piece  as vtkKDINRBridge::SelectArrays made it; it may be empty if other ranks' are not
   vtkSmartPointer<vtkImageData> Gather(
     vtkImageData* piece, const int whole[6], kdinr_error& error) const;
@@ -53,6 +52,8 @@ public:
   std::vector<double> GatherAxis(vtkDataSet* piece, int axis, const int whole[2]) const;
 
 private:
+  static bool Exchange(void* controller, const void* mine, size_t size, void* all);
+
   vtkMultiProcessController* Controller;
   int Rank = 0;
   int NumberOfRanks = 1;

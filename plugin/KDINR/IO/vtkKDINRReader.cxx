@@ -5,6 +5,7 @@
 #include "vtkKDINRBridge.h"
 #include "vtkKDINRCache.h"
 #include "vtkKDINRGrid.h"
+#include "vtkKDINRIcon.h"
 #include "vtkKDINRMissing.h"
 #include "vtkKDINRTimes.h"
 
@@ -33,11 +34,11 @@ namespace
 {
 constexpr double MiB = 1024.0 * 1024.0;
 constexpr double GiB = 1024.0 * MiB;
+[[maybe_unused]] const bool hasIcon = vtkKDINRIcon::Register(); // before menus are made
 }
 
 vtkKDINRReader::vtkKDINRReader()
-  : InWindow(vtkKDINRBridge::IsInWindow())
-  , Grid(std::make_unique<vtkKDINRGrid>())
+  : Grid(std::make_unique<vtkKDINRGrid>())
   , Cache(std::make_unique<vtkKDINRCache>())
 {
   this->SetNumberOfInputPorts(0);
@@ -163,9 +164,7 @@ void vtkKDINRReader::UpdateSelections()
 void vtkKDINRReader::ChooseGrid()
 {
   vtkKDINRGrid::Choice choice = { this->Resolution, this->ScaleFactor, this->Dimensions };
-  const bool preview =
-    this->Preview == PREVIEW_ALWAYS || (this->Preview == PREVIEW_IN_WINDOW && this->InWindow);
-  choice.MostPoints = preview ? 1e6 * this->PreviewVoxels : 0.0;
+  choice.MostPoints = this->Preview == PREVIEW_WHEN_LARGE ? 1e6 * this->PreviewVoxels : 0.0;
   this->Grid->Choose(kdinr_decoder_info(this->Decoder), choice);
   this->OutputGrid = this->Grid->GetText();
 }

@@ -78,15 +78,14 @@ public:
 
   enum
   {
-    PREVIEW_IN_WINDOW = 0,
-    PREVIEW_NEVER = 1,
-    PREVIEW_ALWAYS = 2
+    PREVIEW_NEVER = 0,
+    PREVIEW_WHEN_LARGE = 1
   };
   ///@{
   /** Whether a grid of more than PreviewVoxels million points is replaced by a coarser one, to look
-   *  at large files without waiting. In the window: if this process is ParaView's window and no
-   *  script runs in it. Default PREVIEW_IN_WINDOW; 2, 0.001..1e6. */
-  vtkSetClampMacro(Preview, int, PREVIEW_IN_WINDOW, PREVIEW_ALWAYS);
+   *  at large files without waiting. ParaView's window switches it on. Default PREVIEW_NEVER; 2,
+   *  0.001..1e6. */
+  vtkSetClampMacro(Preview, int, PREVIEW_NEVER, PREVIEW_WHEN_LARGE);
   vtkGetMacro(Preview, int);
   vtkSetClampMacro(PreviewVoxels, double, 0.001, 1e6);
   vtkGetMacro(PreviewVoxels, double);
@@ -216,8 +215,7 @@ private:
   int Resolution = RESOLUTION_STORED;
   double ScaleFactor = 1.0;
   int Dimensions[3] = { 0, 0, 0 };
-  int Preview = PREVIEW_IN_WINDOW;
-  const bool InWindow; // is this ParaView's window?
+  int Preview = PREVIEW_NEVER;
   double PreviewVoxels = 2.0;
   int TimeMode = TIME_CONTINUOUS;
   int StepsBetween = 0;

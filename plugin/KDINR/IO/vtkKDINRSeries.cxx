@@ -1,5 +1,5 @@
 // The first step of a value's journey: asks the input for one time step after the other, brings
-// its pieces to rank 0 (vtkKDINRRanks), and hands it to kdinr_encoder_push as the core sees it
+// its pieces together (vtkKDINRRanks), and hands it to kdinr_encoder_push as the core sees it
 // (vtkKDINRBridge). The steps come by direct updates of the upstream algorithm and not by
 // CONTINUE_EXECUTING: with that, VTK 9.2 loops for ever when an upstream filter fails midway.
 #include "vtkKDINRSeries.h"
@@ -74,6 +74,8 @@ kdinr_options vtkKDINRWriter::Series::Options()
   options.part = this->Part.c_str();
   options.progress = &Series::OnProgress;
   options.progress_user = this;
+  this->Share = this->Ranks.Share();
+  options.share = &this->Share;
   return options;
 }
 
@@ -88,51 +90,32 @@ bool vtkKDINRWriter::Series::Run(kdinr_error& error)
   return this->Writer->Target == TARGET_PSNR ? this->Search(error) : this->Compress(error);
 }
 
+// The core's calls are collective too: they succeed or fail on all ranks.
 bool vtkKDINRWriter::Series::Compress(kdinr_error& error)
 {
-  bool ok = true;
-  if (this->Ranks.IsRoot())
-  {
-    const kdinr_options options = this->Options();
-    ok = kdinr_encoder_open(&options, &this->Encoder, &error) == KDINR_OK;
-  }
+  const kdinr_options options = this->Options();
   const bool verify = this->Writer->Verify || this->Writer->Target == TARGET_MAXIMUM_ERROR;
-  ok = this->Ranks.Agree(ok, error) && this->DoPass(PUSH, error);
-  ok = ok && (!verify || this->DoPass(VERIFY, error));
-  if (ok && this->Ranks.IsRoot())
+  if (kdinr_encoder_open(&options, &this->Encoder, &error) != KDINR_OK ||
+    !this->DoPass(PUSH, error) || (verify && !this->DoPass(VERIFY, error)))
   {
-    this->ProgressPrefix.clear();
-    ok = kdinr_encoder_finish(this->Encoder, this->Writer->FileName, &error) == KDINR_OK;
+    return false;
   }
-  return this->Ranks.Agree(ok, error);
+  this->ProgressPrefix.clear();
+  return kdinr_encoder_finish(this->Encoder, this->Writer->FileName, &error) == KDINR_OK;
 }
 
-// The core asks for steps as it needs them; rank 0 passes each question on, -1 ends.
+// The core asks for steps as it needs them, on all ranks for the same ones.
 bool vtkKDINRWriter::Series::Search(kdinr_error& error)
 {
-  bool ok = true;
-  if (this->Ranks.IsRoot())
-  {
-    const kdinr_options options = this->Options();
-    const kdinr_series series = { static_cast<int>(this->Times.size()), &Series::OnStep, this };
-    ok = kdinr_compress_series(&options, &series, this->Writer->FileName, &error) == KDINR_OK;
-    this->Ranks.Tell(-1);
-  }
-  else
-  {
-    for (int step = this->Ranks.Tell(0); step >= 0; step = this->Ranks.Tell(0))
-    {
-      this->Fetch(static_cast<size_t>(step), error); // rank 0 has the same outcome
-    }
-  }
-  return this->Ranks.Agree(ok, error);
+  const kdinr_options options = this->Options();
+  const kdinr_series series = { static_cast<int>(this->Times.size()), &Series::OnStep, this };
+  return kdinr_compress_series(&options, &series, this->Writer->FileName, &error) == KDINR_OK;
 }
 
 kdinr_status vtkKDINRWriter::Series::OnStep(
   void* user, int step, kdinr_volume* volume, double* time, kdinr_error* error)
 {
   auto self = static_cast<Series*>(user);
-  self->Ranks.Tell(step);
   if (!self->Fetch(static_cast<size_t>(step), *error) || !self->View(*volume, *error))
   {
     return error->status;
@@ -217,7 +200,7 @@ vtkDataSet* vtkKDINRWriter::Series::UpdateInput(size_t step)
     : nullptr;
 }
 
-// Collective. Bring a step to rank 0.
+// Collective. Bring a step to all ranks.
 bool vtkKDINRWriter::Series::Fetch(size_t step, kdinr_error& error)
 {
   bool ok = !this->Writer->CheckAbort() || vtkKDINRBridge::Fail(error, KDINR_CANCELLED, "aborted");
@@ -270,18 +253,12 @@ bool vtkKDINRWriter::Series::View(kdinr_volume& volume, kdinr_error& error)
 
 bool vtkKDINRWriter::Series::DoStep(Pass pass, size_t step, kdinr_error& error)
 {
-  if (!this->Fetch(step, error))
+  kdinr_volume volume;
+  if (!this->Fetch(step, error) || !this->View(volume, error))
   {
     return false;
   }
-  bool ok = true;
-  if (this->Ranks.IsRoot())
-  {
-    kdinr_volume volume;
-    const double time = this->Times[step];
-    ok = this->View(volume, error) &&
-      (pass == PUSH ? kdinr_encoder_push(this->Encoder, &volume, time, &error)
-                    : kdinr_encoder_verify(this->Encoder, &volume, time, &error)) == KDINR_OK;
-  }
-  return this->Ranks.Agree(ok, error);
+  const double time = this->Times[step];
+  return (pass == PUSH ? kdinr_encoder_push(this->Encoder, &volume, time, &error)
+                       : kdinr_encoder_verify(this->Encoder, &volume, time, &error)) == KDINR_OK;
 }

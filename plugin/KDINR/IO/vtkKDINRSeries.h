@@ -64,7 +64,7 @@ private:
 
   vtkKDINRWriter* Writer;
   vtkKDINRRanks Ranks;
-  kdinr_encoder* Encoder = nullptr; // on rank 0
+  kdinr_encoder* Encoder = nullptr;
 
   vtkAlgorithm* Input;
   int InputPort = 0;
@@ -79,7 +79,8 @@ private:
   std::vector<kdinr_array> Arrays;
   std::array<std::vector<double>, 3> Axes; // of a rectilinear input; else empty
 
-  std::string Part; // name of the file that keeps what is trained
+  std::string Part;  // name of the file that keeps what is trained
+  kdinr_share Share; // with the encoders of the other ranks
 
   std::string ProgressPrefix;
   const std::chrono::steady_clock::time_point Start = std::chrono::steady_clock::now();

@@ -5,9 +5,9 @@
  * A filter that passes its input through, with the result of the last run as field data. When it is
  * updated and the file is missing or older than the input or the settings, it asks its input for
  * one time step after the other and compresses the whole series. Write() does the same at once
- * (ParaView's File > Save Data). With several MPI ranks, rank 0 collects each step and compresses.
- * Every failure is reported by vtkErrorMacro and GetErrorCode(), and leaves an older file as it
- * was.
+ * (ParaView's File > Save Data). With several MPI ranks, each trains a part of the networks and
+ * rank 0 writes the file. Every failure is reported by vtkErrorMacro and GetErrorCode(), and leaves
+ * an older file as it was.
  */
 #ifndef vtkKDINRWriter_h
 #define vtkKDINRWriter_h

@@ -1,0 +1,63 @@
+/* Several encoders, one file: each process has an encoder that is given the same options and the
+ * same steps, and all go through the same calls. A unit of work (a training, a slab to compare) is
+ * dealt to one of them; at the next exchange its result is copied to all, so that every process
+ * goes on with what one alone would have. Before: encode.c opens it. After: train.c, distill.c and
+ * measure.c ask whose a unit is. All functions take NULL: the encoder is alone, all is its own. */
+#ifndef KD_SHARE_H
+#define KD_SHARE_H
+
+#include "part.h"
+
+typedef struct kd_share kd_share;
+
+/** Copy the caller's way to exchange. *share is NULL on failure, and if `with` is NULL or one rank.
+ *  errors  ARGUMENT, MEMORY */
+kdinr_status kd_share_open(const kdinr_share *with, kd_share **share, kdinr_error *error);
+
+/** Is this the process that writes files? */
+bool kd_share_is_root(const kd_share *share);
+
+/** Deal the next unit, to the process that has least to do until the exchange: is it this one?
+ *  cost  in any measure, the same on all */
+bool kd_share_deal(kd_share *share, double cost);
+
+/** The units that follow are dealt to one process: `rank`, modulo their number. */
+void kd_share_assign(kd_share *share, int rank);
+
+/** From now on, units are dealt one by one again. */
+void kd_share_release(kd_share *share);
+
+/** The next unit needs no work: all have its result. */
+void kd_share_skip(kd_share *share);
+
+/** How many processes there are. */
+int kd_share_n_ranks(const kd_share *share);
+
+/** The next unit is the root's. */
+void kd_share_root(kd_share *share);
+
+/** Has this process the result of the latest unit? */
+bool kd_share_has(const kd_share *share);
+
+/** Announce bytes of the latest unit's result. They must stay where they are until the exchange.
+ *  errors  MEMORY */
+kdinr_status kd_share_bytes(kd_share *share, void *bytes, size_t size, kdinr_error *error);
+
+/** Announce the latest unit's result, a trained network: at the exchange it is added to the part.
+ * If the encoder is alone, that is done now. key      kd_part_key; only its owner's counts params
+ * [n_params], like *outcome to stay where it is until the exchange errors   MEMORY, IO */
+kdinr_status kd_share_network(kd_share *share, kd_part *part, const kd_record *record,
+                              kdinr_error *error);
+
+/** Collective. Copy all results that were announced from those that have them to all others.
+ *  errors  those that another process met since the exchange before; IO, MEMORY */
+kdinr_status kd_share_exchange(kd_share *share, kd_part *part, kdinr_error *error);
+
+/** Collective, at the end of what can fail: the status and error of the first process that failed,
+ *  on all. A failure that came out of an exchange is known to all and returned at once. */
+kdinr_status kd_share_agree(kd_share *share, kdinr_status status, kdinr_error *error);
+
+/** NULL is fine. */
+void kd_share_close(kd_share *share);
+
+#endif
