@@ -326,8 +326,9 @@ static kdinr_status push_brick(kd_track *track, kd_run *run, kd_cut *cut, int b,
         keep_values(cut, &window->teachers[slot], &window->values[slot]);
         return kd_run_advance(run, track->plan.teacher_samples, error);
     }
-    if (track->n_windows == 1)
+    if (track->n_windows == 1) {
         return train_teacher(track, run, window, window->n_steps, b, cut, error);
+    }
     kd_share_assign(run->share, owner_of(track, track->window, b));
     if (!kd_share_deal(run->share, 0.0)) kd_cut_drop(cut);
     kd_share_release(run->share);
