@@ -124,6 +124,14 @@ typedef enum kdinr_sampling {
     KDINR_SAMPLING_UNIFORM = 1
 } kdinr_sampling;
 typedef enum kdinr_optimizer { KDINR_OPTIMIZER_MUON = 0, KDINR_OPTIMIZER_ADAM = 1 } kdinr_optimizer;
+/** How a backend that has a choice (cuda) multiplies while it trains; sums are 32 bits wide. */
+typedef enum kdinr_precision {
+    KDINR_PRECISION_AUTO = 0, /**< 32 */
+    KDINR_PRECISION_32 = 1,
+    KDINR_PRECISION_TF32 = 2, /**< factors rounded to 11 bits of 32 */
+    KDINR_PRECISION_16 = 3    /**< factors rounded to fp16, where the width is a multiple of 8 up
+                                   to 128; else 32 */
+} kdinr_precision;
 typedef enum kdinr_decay { KDINR_DECAY_COSINE = 0, KDINR_DECAY_HALVING = 1 } kdinr_decay;
 typedef enum kdinr_weights {
     KDINR_WEIGHTS_QUANTISED = 0, /**< integer codes, entropy coded, step chosen per tensor */
@@ -198,11 +206,12 @@ typedef struct kdinr_options {
     bool keep_bad;    /**< write the file even if the networks did not learn the data */
 
     /* Running. */
-    int n_threads;           /**< 0: as many as the machine has */
-    const char *backend;     /**< "auto", "cpu", "reference", "cuda" */
-    uint64_t memory_limit;   /**< bytes that one read may take, the caller's values included;
-                                  0: what the machine has, at most 64 GiB */
-    kdinr_progress progress; /**< may be NULL */
+    int n_threads;             /**< 0: as many as the machine has */
+    const char *backend;       /**< "auto", "cpu", "reference", "cuda" */
+    kdinr_precision precision; /**< of training; decoding is always in 32 bits */
+    uint64_t memory_limit;     /**< bytes that one read may take, the caller's values included;
+                                    0: what the machine has, at most 64 GiB */
+    kdinr_progress progress;   /**< may be NULL */
     void *progress_user;
 } kdinr_options;
 

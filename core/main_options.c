@@ -92,6 +92,8 @@ static const flag flags[] = {
      "start from the step before"},
     {KD_COMPRESS, "--direct", NULL, SWITCH, 1, OPTION(direct),
      "study: students learn the data itself"},
+    {KD_COMPRESS, "--precision", "auto|32|tf32|16", CHOICE, 1, OPTION(precision),
+     "of products in training, on cuda (32)"},
     {KD_COMPRESS, "--sampling", "entropy|uniform", CHOICE, 1, OPTION(sampling),
      "how voxels are drawn"},
     {KD_COMPRESS, "--block-size", "2|4|8|16", WHOLE, 1, OPTION(block_size),

@@ -185,7 +185,8 @@ kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
     const kd_backend_config config = {.n_threads = run->options->n_threads,
                                       .training = true,
                                       .optimizer = run->options->optimizer,
-                                      .max_batch = schedule->batch};
+                                      .max_batch = schedule->batch,
+                                      .precision = run->options->precision};
     const size_t row = (size_t)(net->n_inputs + net->n_outputs);
     session s = {.run = run, .net = net, .source = source, .schedule = schedule};
     const uint64_t key = kd_part_key(schedule, params, net->n_params);

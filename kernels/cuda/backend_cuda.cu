@@ -104,8 +104,8 @@ static kdinr_status open_training(kd_cuda_instance *self, kdinr_error *error)
     const kd_net *net = &self->net;
     const size_t max_batch = self->config.max_batch, n = net->n_params;
     kd_cuda_layout_desk(net, max_batch, NULL, &self->desk);
-    KD_TRY(kd_cuda_lane_take(self->desk.size, kd_cuda_layout_pinned(net, max_batch), &self->lane,
-                             error));
+    KD_TRY(kd_cuda_lane_take(self->desk.size, kd_cuda_layout_pinned(net, max_batch),
+                             self->config.precision, &self->lane, error));
     kd_cuda_layout_desk(net, max_batch, self->lane->d_memory, &self->desk);
     KD_TRY(allocate(&self->d_gradient, n, error));
     KD_TRY(allocate(&self->d_first, n, error));

@@ -120,7 +120,7 @@ static kdinr_status take_lane(decoding *d, int i, kdinr_error *error)
     const size_t n_most = (size_t)(net->n_inputs > net->n_outputs ? net->n_inputs : net->n_outputs);
     kd_cuda_layout_window(net, d->n_axes, NULL, &d->windows[i]);
     KD_TRY(kd_cuda_lane_take(d->windows[i].size, d->windows[i].rows * n_most * sizeof(float),
-                             &d->lanes[i], error));
+                             d->self->config.precision, &d->lanes[i], error));
     kd_cuda_layout_window(net, d->n_axes, d->lanes[i]->d_memory, &d->windows[i]);
     return fill_window(d, i, error);
 }

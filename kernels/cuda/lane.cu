@@ -92,8 +92,17 @@ static kdinr_status prepare(kd_cuda_lane *lane, size_t d_size, size_t pinned_siz
     return grow_pinned(lane, pinned_size, error);
 }
 
-kdinr_status kd_cuda_lane_take(size_t d_size, size_t pinned_size, kd_cuda_lane **lane,
-                               kdinr_error *error)
+static kdinr_status set_precision(const kd_cuda_lane *lane, kdinr_precision precision,
+                                  kdinr_error *error)
+{
+    const cublasMath_t mode =
+        precision == KDINR_PRECISION_TF32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH;
+    KD_CUBLAS_TRY(cublasSetMathMode(lane->blas, mode), error);
+    return KDINR_OK;
+}
+
+kdinr_status kd_cuda_lane_take(size_t d_size, size_t pinned_size, kdinr_precision precision,
+                               kd_cuda_lane **lane, kdinr_error *error)
 {
     *lane = NULL;
     pthread_mutex_lock(&mutex);
@@ -102,7 +111,8 @@ kdinr_status kd_cuda_lane_take(size_t d_size, size_t pinned_size, kd_cuda_lane *
     pthread_mutex_unlock(&mutex);
     if (taken == NULL) taken = (kd_cuda_lane *)calloc(1, sizeof *taken);
     if (taken == NULL) return kd_fail_memory(error, sizeof(kd_cuda_lane), "cuda backend");
-    const kdinr_status status = prepare(taken, d_size, pinned_size, error);
+    kdinr_status status = prepare(taken, d_size, pinned_size, error);
+    if (status == KDINR_OK) status = set_precision(taken, precision, error);
     if (status != KDINR_OK) {
         kd_cuda_lane_drop(taken);
         return status;

@@ -25,9 +25,10 @@ void kd_cuda_lanes_hold(void);
 void kd_cuda_lanes_release(void);
 
 /** Take a lane with at least that many bytes, idle. *lane is NULL on failure.
- *  errors  MEMORY, BACKEND */
-kdinr_status kd_cuda_lane_take(size_t d_size, size_t pinned_size, kd_cuda_lane **lane,
-                               kdinr_error *error);
+ *  precision  in  of cuBLAS's products: KDINR_PRECISION_TF32, or anything else for 32 bits
+ *  errors     MEMORY, BACKEND */
+kdinr_status kd_cuda_lane_take(size_t d_size, size_t pinned_size, kdinr_precision precision,
+                               kd_cuda_lane **lane, kdinr_error *error);
 
 /** Give a lane back to the pool, all its work known to be done; NULL is fine. */
 void kd_cuda_lane_give(kd_cuda_lane *lane);

@@ -1,7 +1,8 @@
 /* Every backend, and every instruction set of the cpu backend that runs here, against the
  * reference; the reference against finite differences. Widths and batch sizes are odd on purpose:
  * they leave partial vectors, panels and tiles.
- *   test_backends [BACKEND]    that one only; exit code 77 if it cannot run here */
+ *   test_backends [BACKEND [PATTERN]]
+ * tests that backend only (exit code 77: it cannot run here), by the cases that match. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -552,6 +553,7 @@ int main(int argc, char **argv)
 {
     wanted = argc > 1 ? argv[1] : NULL;
     if (!find_wanted()) return SKIPPED;
+    if (argc > 2) cmocka_set_test_filter(argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(backends_name_why_they_cannot_run),
         cmocka_unit_test(backends_are_found_by_name),
