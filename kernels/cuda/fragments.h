@@ -33,10 +33,6 @@ static __device__ __forceinline__ unsigned kd_transpose(unsigned pair)
     return result;
 }
 
-#define KD_DYNAMIC_SHARED(name)                                                                    \
-    extern __shared__ __align__(16) unsigned char kd_dynamic_shared[];                             \
-    unsigned char *const name = kd_dynamic_shared
-
 #endif
 
 /** Two floats as a word of halves; the first in the lower 16 bits. */

@@ -1,38 +1,20 @@
-/* How kernels are launched and walked. Every .cu file here includes this instead of the runtime's
- * header alone. The tests compile the same files for the host: their cuda_runtime.h brings its own
- * KD_LAUNCH, see tests/cuda_shim. */
+/* How kernels are launched and get shared memory, for every .cu file here. The two macros are all
+ * that a host's C++ compiler could not read: the tests bring their own (tests/cuda_shim) and
+ * execute the kernels' source on a machine without a GPU. */
 #ifndef KD_CUDA_LAUNCH_H
 #define KD_CUDA_LAUNCH_H
 
 #include <cuda_runtime.h>
 
-#include <stddef.h>
-
 #ifndef KD_LAUNCH
+/** kernel<<<grid, block, shared_size, stream>>>(...); at least one argument follows. A kernel that
+ *  is a template with a comma goes into parentheses. cudaGetLastError says whether it started. */
 #define KD_LAUNCH(kernel, grid, block, shared_size, stream, ...)                                   \
-    kernel<<<grid, block, shared_size, stream>>>(__VA_ARGS__)
+    kernel<<<(grid), (block), (shared_size), (stream)>>>(__VA_ARGS__)
+/** Declare `name`, a pointer to the shared memory of the launch, aligned to 16 bytes. */
+#define KD_DYNAMIC_SHARED(name)                                                                    \
+    extern __shared__ __align__(16) unsigned char kd_dynamic_shared[];                             \
+    unsigned char *const name = kd_dynamic_shared
 #endif
-
-enum { KD_CUDA_BLOCK = 256, KD_CUDA_MAX_BLOCKS = 4096 };
-
-/** Blocks of KD_CUDA_BLOCK threads for n elements; each thread goes on in strides of the grid. */
-static inline unsigned kd_cuda_blocks(size_t n)
-{
-    const size_t blocks = (n + KD_CUDA_BLOCK - 1) / KD_CUDA_BLOCK;
-    return blocks < 1                    ? 1u
-           : blocks > KD_CUDA_MAX_BLOCKS ? (unsigned)KD_CUDA_MAX_BLOCKS
-                                         : (unsigned)blocks;
-}
-
-/** The first element of this thread, and how far it is to its next one. */
-static __device__ __forceinline__ unsigned kd_cuda_first(void)
-{
-    return blockIdx.x * blockDim.x + threadIdx.x;
-}
-
-static __device__ __forceinline__ unsigned kd_cuda_stride(void)
-{
-    return gridDim.x * blockDim.x;
-}
 
 #endif

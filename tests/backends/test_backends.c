@@ -1,6 +1,7 @@
 /* Every backend, and every instruction set of the cpu backend that runs here, against the
  * reference; the reference against finite differences. Widths and batch sizes are odd on purpose:
- * they leave partial vectors, panels and tiles. */
+ * they leave partial vectors, panels and tiles.
+ *   test_backends [BACKEND]    that one only; exit code 77 if it cannot run here */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +25,7 @@
 #define MUON_TOLERANCE     1e-3
 #define ADAM_TOLERANCE     1e-2
 
-enum { MAX_SUBJECTS = 16, GUARDS = 16, TRAIN_STEPS = 4 };
+enum { MAX_SUBJECTS = 16, GUARDS = 16, TRAIN_STEPS = 4, SKIPPED = 77 };
 static const float guard = -12345.678f;
 
 /* What is tested: a backend, or one instruction set of the cpu backend. */
@@ -33,16 +34,23 @@ typedef struct subject {
     const kd_cpu_kernels *path; /* NULL: as backend->open chooses */
 } subject;
 
+static const char *wanted; /* the only backend to test, or NULL */
+
+static bool is_wanted(const kd_backend *backend)
+{
+    return wanted == NULL || strcmp(wanted, backend->name) == 0;
+}
+
 /* All subjects that run here, the reference left out. */
 static int list_subjects(subject subjects[MAX_SUBJECTS])
 {
     int n = 0;
     for (const kd_backend *const *list = kd_backend_list(); *list != NULL; list++) {
-        if (*list != &kd_reference_backend && (*list)->available(NULL)) {
+        if (*list != &kd_reference_backend && is_wanted(*list) && (*list)->available(NULL)) {
             subjects[n++] = (subject){*list, NULL};
         }
     }
-    for (int i = 0; kd_cpu_path(i) != NULL; i++) {
+    for (int i = 0; is_wanted(&kd_cpu_backend) && kd_cpu_path(i) != NULL; i++) {
         if (kd_cpu_path_available(i)) subjects[n++] = (subject){&kd_cpu_backend, kd_cpu_path(i)};
     }
     return n;
@@ -514,9 +522,38 @@ static void backends_are_found_by_name(void **unused)
     assert_non_null(strstr(error.message, "reference"));
 }
 
-int main(void)
+static void backends_name_why_they_cannot_run(void **unused)
 {
+    (void)unused;
+    for (const kd_backend *const *list = kd_backend_list(); *list != NULL; list++) {
+        const char *reason = "not asked";
+        const kd_backend *found = NULL;
+        kdinr_error error = {KDINR_OK, ""};
+        if ((*list)->available(&reason)) {
+            assert_null(reason);
+        } else {
+            assert_int_equal(kd_backend_find((*list)->name, &found, &error), KDINR_ERROR_BACKEND);
+            assert_true(strlen(reason) > 0 && strstr(error.message, reason) != NULL);
+        }
+    }
+}
+
+/* Is what the command line asks for here? Prints why not. */
+static bool find_wanted(void)
+{
+    const kd_backend *found = NULL;
+    kdinr_error error = {KDINR_OK, ""};
+    if (wanted == NULL || kd_backend_find(wanted, &found, &error) == KDINR_OK) return true;
+    print_message("skipped: %s\n", error.message);
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    wanted = argc > 1 ? argv[1] : NULL;
+    if (!find_wanted()) return SKIPPED;
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(backends_name_why_they_cannot_run),
         cmocka_unit_test(backends_are_found_by_name),
         cmocka_unit_test(reference_gradient_equals_finite_differences),
         cmocka_unit_test(muon_agrees_with_reference),

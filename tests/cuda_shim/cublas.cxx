@@ -68,7 +68,7 @@ void multiply(const product &p)
 
 cublasStatus_t submit(cublasHandle_t handle, const product &p)
 {
-    if (!is_valid(p)) return CUBLAS_STATUS_INVALID_VALUE;
+    if (!is_valid(p) || shim_fails_now()) return CUBLAS_STATUS_INVALID_VALUE;
     shim_submit(handle->stream, [=] { multiply(p); });
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -79,12 +79,15 @@ extern "C" {
 
 cublasStatus_t cublasCreate(cublasHandle_t *handle)
 {
+    if (shim_fails_now()) return CUBLAS_STATUS_INVALID_VALUE;
     *handle = new shim_blas();
+    shim_count_object(1);
     return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasDestroy(cublasHandle_t handle)
 {
+    shim_count_object(-1);
     delete handle;
     return CUBLAS_STATUS_SUCCESS;
 }

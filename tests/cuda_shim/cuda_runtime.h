@@ -1,7 +1,8 @@
 /* The tests' stand-in for cudart: kernels of kernels/cuda/ are compiled by the host's C++ compiler
  * and executed on the CPU. It is found before the toolkit's header of the same name.
  * Modelled: grids, blocks, barriers, warp collectives, matrix fragments, shared memory and its
- * limits, streams as immediate execution, graphs as a list of recorded calls, faults that stick.
+ * limits, streams that run when waited for (the default stream: at once), graphs as a list of
+ * recorded calls, faults that stick.
  * NOT modelled: races and memory ordering (threads change only where one waits), speed, the
  * accuracy of the special functions, device pointers that the host must not follow.
  * The host's half of it is C, so that tests may be C; see launch_model.h for the kernels' half. */
@@ -124,6 +125,14 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
  * many bytes cudaMalloc fails. */
 void shim_set_device_count(int count);
 void shim_set_memory(size_t size);
+
+/* The call that comes after n others fails, of those that make, copy, record or wait for something;
+ * negative: none. How many such calls there were since then. */
+void shim_fail_call(int n);
+int shim_call_count(void);
+
+/* Streams, events, graphs, cuBLAS handles and pinned memory that nobody has released. */
+int shim_object_count(void);
 
 /* What the last faulty kernel did ("block 0: thread 3 waits at ..."), "" if none did. A fault
  * sticks, as on a device; shim_reset_fault forgets it. */

@@ -1,8 +1,11 @@
-/* The stand-in's cudart: memory, streams, events, graphs and errors. Work given to a stream runs at
- * once; while the stream is captured it is written down instead. */
+/* The stand-in's cudart: memory, streams, events, graphs and errors. Work given to a stream runs
+ * when somebody waits for it, to the default stream at once; while a stream is captured it is
+ * written down instead. */
 #include <cstdlib>
+#include <deque>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,9 +16,13 @@ struct shim_graph {
 };
 struct shim_stream {
     shim_graph *capture = nullptr;
+    std::deque<shim_work> waiting; /* given to it and not yet run */
+    size_t n_run = 0;
 };
 struct shim_event {
     bool recorded = false;
+    shim_stream *stream = nullptr;
+    size_t position = 0; /* it is reached when the stream has run that much */
 };
 
 namespace
@@ -27,6 +34,7 @@ std::mutex memory_lock;
 std::map<const char *, size_t> allocations;
 size_t memory_size = default_memory, memory_used = 0;
 int n_devices = 1, n_capturing = 0;
+std::set<cudaStream_t> streams; /* guarded by memory_lock */
 cudaError_t last_error = cudaSuccess;
 std::string fault_message;
 
@@ -110,9 +118,27 @@ void shim_submit(cudaStream_t stream, shim_work work)
 {
     if (shim_is_capturing(stream)) {
         stream->capture->calls.push_back(std::move(work));
+    } else if (stream != nullptr) {
+        stream->waiting.push_back(std::move(work));
     } else if (!shim_has_fault()) {
         work();
     }
+}
+
+/* Run what `stream` was given until it has run `position` in all. */
+static void run_until(cudaStream_t stream, size_t position)
+{
+    while (stream != nullptr && stream->n_run < position) {
+        const shim_work work = std::move(stream->waiting.front());
+        stream->waiting.pop_front();
+        stream->n_run++;
+        if (!shim_has_fault()) work();
+    }
+}
+
+static size_t stream_end(cudaStream_t stream)
+{
+    return stream == nullptr ? 0 : stream->n_run + stream->waiting.size();
 }
 
 extern "C" {
@@ -222,6 +248,11 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
 
 cudaError_t cudaDeviceSynchronize(void)
 {
+    const cudaError_t ready = check_ready();
+    if (ready != cudaSuccess) return ready;
+    for (cudaStream_t stream : std::set<cudaStream_t>(streams)) {
+        run_until(stream, stream_end(stream));
+    }
     return check_ready();
 }
 
@@ -249,6 +280,7 @@ cudaError_t cudaMalloc(void **memory, size_t size)
     const cudaError_t ready = check_ready();
     *memory = nullptr;
     if (ready != cudaSuccess || size == 0) return ready;
+    if (shim_fails_now()) return shim_set_error(cudaErrorMemoryAllocation);
     const std::lock_guard<std::mutex> guard(memory_lock);
     if (memory_used + size > memory_size || posix_memalign(memory, 256, size) != 0) {
         return shim_set_error(cudaErrorMemoryAllocation);
@@ -283,8 +315,10 @@ cudaError_t cudaFreeAsync(void *memory, cudaStream_t)
 
 cudaError_t cudaMallocHost(void **memory, size_t size)
 {
-    *memory = std::malloc(size);
-    return *memory != nullptr ? cudaSuccess : shim_set_error(cudaErrorMemoryAllocation);
+    *memory = shim_fails_now() ? nullptr : std::malloc(size);
+    if (*memory == nullptr) return shim_set_error(cudaErrorMemoryAllocation);
+    shim_count_object(1);
+    return cudaSuccess;
 }
 
 cudaError_t cudaHostAlloc(void **memory, size_t size, unsigned)
@@ -294,6 +328,7 @@ cudaError_t cudaHostAlloc(void **memory, size_t size, unsigned)
 
 cudaError_t cudaFreeHost(void *memory)
 {
+    if (memory != nullptr) shim_count_object(-1);
     std::free(memory);
     return cudaSuccess;
 }
@@ -302,6 +337,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t size, cudaMemcpyK
                             cudaStream_t stream)
 {
     if (shim_has_fault()) return shim_set_error(cudaErrorLaunchFailure);
+    if (shim_fails_now()) return shim_set_error(cudaErrorInvalidValue);
     if (!copy_is_valid(to, from, size, kind)) return shim_set_error(cudaErrorInvalidValue);
     shim_submit(stream, [=] {
         if (size > 0) std::memmove(to, from, size);
@@ -318,6 +354,7 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t size, cudaMemcpyKind k
 cudaError_t cudaMemsetAsync(void *memory, int value, size_t size, cudaStream_t stream)
 {
     if (shim_has_fault()) return shim_set_error(cudaErrorLaunchFailure);
+    if (shim_fails_now()) return shim_set_error(cudaErrorInvalidValue);
     if (size > 0 && !is_device_memory(memory, size)) return shim_set_error(cudaErrorInvalidValue);
     shim_submit(stream, [=] {
         if (size > 0) std::memset(memory, value, size);
@@ -333,7 +370,11 @@ cudaError_t cudaMemset(void *memory, int value, size_t size)
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
 {
+    if (shim_fails_now()) return shim_set_error(cudaErrorMemoryAllocation);
     *stream = new shim_stream();
+    const std::lock_guard<std::mutex> guard(memory_lock);
+    streams.insert(*stream);
+    shim_count_object(1);
     return cudaSuccess;
 }
 
@@ -344,28 +385,43 @@ cudaError_t cudaStreamCreate(cudaStream_t *stream)
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
+    run_until(stream, stream_end(stream));
+    {
+        const std::lock_guard<std::mutex> guard(memory_lock);
+        streams.erase(stream);
+    }
+    shim_count_object(-1);
     delete stream;
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t)
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
+    const cudaError_t ready = check_ready();
+    if (ready != cudaSuccess) return ready;
+    if (shim_fails_now()) return shim_set_error(cudaErrorInvalidValue);
+    run_until(stream, stream_end(stream));
     return check_ready();
 }
 
-cudaError_t cudaStreamQuery(cudaStream_t)
+cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
-    return check_ready();
+    return cudaStreamSynchronize(stream);
 }
 
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned)
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned)
 {
+    shim_stream *const other = event->stream;
+    const size_t position = event->position;
+    shim_submit(stream, [=] { run_until(other, position); });
     return cudaSuccess;
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
 {
+    if (shim_fails_now()) return shim_set_error(cudaErrorMemoryAllocation);
     *event = new shim_event();
+    shim_count_object(1);
     return cudaSuccess;
 }
 
@@ -376,24 +432,32 @@ cudaError_t cudaEventCreate(cudaEvent_t *event)
 
 cudaError_t cudaEventDestroy(cudaEvent_t event)
 {
+    shim_count_object(-1);
     delete event;
     return cudaSuccess;
 }
 
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t)
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
+    if (shim_fails_now()) return shim_set_error(cudaErrorInvalidValue);
     event->recorded = true;
+    event->stream = stream;
+    event->position = stream_end(stream);
     return cudaSuccess;
 }
 
-cudaError_t cudaEventSynchronize(cudaEvent_t)
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
+    const cudaError_t ready = check_ready();
+    if (ready != cudaSuccess) return ready;
+    if (shim_fails_now()) return shim_set_error(cudaErrorInvalidValue);
+    run_until(event->stream, event->position);
     return check_ready();
 }
 
-cudaError_t cudaEventQuery(cudaEvent_t)
+cudaError_t cudaEventQuery(cudaEvent_t event)
 {
-    return check_ready();
+    return cudaEventSynchronize(event);
 }
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end)
@@ -404,7 +468,7 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEve
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
 {
-    if (stream == nullptr || stream->capture != nullptr) {
+    if (stream == nullptr || stream->capture != nullptr || shim_fails_now()) {
         return shim_set_error(cudaErrorStreamCaptureUnsupported);
     }
     stream->capture = new shim_graph();
@@ -418,12 +482,15 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
     *graph = stream->capture;
     stream->capture = nullptr;
     n_capturing--;
+    shim_count_object(1);
     return cudaSuccess;
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long)
 {
+    if (shim_fails_now()) return shim_set_error(cudaErrorMemoryAllocation);
     *executable = new shim_graph(*graph);
+    shim_count_object(1);
     return cudaSuccess;
 }
 
@@ -437,12 +504,14 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream)
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 {
+    shim_count_object(-1);
     delete graph;
     return cudaSuccess;
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable)
 {
+    shim_count_object(-1);
     delete executable;
     return cudaSuccess;
 }

@@ -19,4 +19,10 @@ bool shim_has_fault();
 /** Is `stream` being captured, so that nothing may run? */
 bool shim_is_capturing(cudaStream_t stream);
 
+/** Is this the call that shim_fail_call chose to fail? */
+bool shim_fails_now();
+
+/** A stream, event, graph, handle or piece of pinned memory was made (1) or released (-1). */
+void shim_count_object(int change);
+
 #endif

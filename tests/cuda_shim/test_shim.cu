@@ -228,6 +228,8 @@ void graphs_repeat_what_was_captured(void **)
     for (int i = 0; i < 3; i++) {
         assert_int_equal(cudaGraphLaunch(executable, stream), cudaSuccess);
     }
+    assert_int_equal(*value, 0); /* nobody has waited yet */
+    assert_int_equal(cudaStreamSynchronize(stream), cudaSuccess);
     assert_int_equal(*value, 15);
     cudaGraphExecDestroy(executable);
     cudaGraphDestroy(graph);
