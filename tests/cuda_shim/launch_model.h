@@ -251,7 +251,15 @@ static inline int min(int a, int b)
 {
     return a < b ? a : b;
 }
+static inline unsigned min(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
 static inline int max(int a, int b)
+{
+    return a > b ? a : b;
+}
+static inline unsigned max(unsigned a, unsigned b)
 {
     return a > b ? a : b;
 }

@@ -115,7 +115,7 @@ __global__ void product_kernel(const float *a, const float *b, float *sum, float
         memcpy(&pairs[4 + i], &pair, sizeof pair);
     }
     float mine[4] = {1, 1, 1, 1};
-    kd_multiply(mine, pairs, pairs[4], pairs[5]);
+    kd_multiply(mine, make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]), pairs[4], pairs[5]);
     for (int i = 0; i < 4; i++) {
         sum[(g + 8 * (i / 2)) * 8 + t + i % 2] = mine[i];
     }

@@ -96,9 +96,9 @@ void column_of_b(const unsigned char *all, int column, float values[16])
 } // namespace
 
 /* Lane 4g + t holds (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1) of the sum. */
-void kd_multiply(float sum[4], const unsigned a[4], unsigned b0, unsigned b1)
+void kd_multiply(float sum[4], uint4 a, unsigned b0, unsigned b1)
 {
-    const unsigned given[6] = {a[0], a[1], a[2], a[3], b0, b1};
+    const unsigned given[6] = {a.x, a.y, a.z, a.w, b0, b1};
     const unsigned char *all = shim_exchange(0xffffffffu, "mma", given, sizeof given);
     const int row = shim_lane() / 4, column = shim_lane() % 4 * 2;
     float rows[2][16], columns[2][16];

@@ -1,0 +1,308 @@
+/* What the forward and the gradient kernel share: a warp's place, sines, and all layers but the
+ * last. A row group is 32 samples; `columns` warps share it and split its neurons among them.
+ * Activations lie in shared memory as chunks (fragments.h), [slot][row tile][lane]. */
+#ifndef KD_CUDA_FUSED_DEVICE_H
+#define KD_CUDA_FUSED_DEVICE_H
+
+#include "cuda/fragments.h"
+#include "cuda/fused_plan.h"
+
+/** A warp's place in its block, and the network it carries samples through. */
+typedef struct kd_fused_warp {
+    uint4 *slots;        /* of its row group */
+    const uint4 *packed; /* of its network */
+    const float *params;
+    uint4 *trace;        /* of its first row tile; NULL: none is written */
+    size_t trace_stride; /* from one row tile to the next */
+    size_t first_row;
+    uint32_t lane, column, columns;
+} kd_fused_warp;
+
+/** What turns W x + b into turns: omega / (2 pi), or 1 for the last layer. */
+static __device__ __forceinline__ float kd_fused_turns(const kd_fused_layer *layer)
+{
+    return (layer->flags & KD_FUSED_LAST) != 0 ? 1.0f : layer->omega * 0.15915494309f;
+}
+
+/** Turns less the nearest whole number, exactly, if |turns| < 2^22: adding 1.5 * 2^23 rounds. */
+static __device__ __forceinline__ float kd_fused_fraction(float turns)
+{
+    const float rounder = 12582912.0f;
+    return turns - ((turns + rounder) - rounder);
+}
+
+/** sin and cos of 2 pi turns, within 1.5e-6. The hardware's sine is good to 2^-21 on [-pi,pi] only:
+ *  hence the reduction, whatever the network's arguments grow to. */
+static __device__ __forceinline__ float kd_fused_sine(float turns)
+{
+    return __sinf(6.2831853072f * kd_fused_fraction(turns));
+}
+
+static __device__ __forceinline__ float kd_fused_cosine(float turns)
+{
+    return __cosf(6.2831853072f * kd_fused_fraction(turns));
+}
+
+/** Wait for all warps of the row group: what they wrote can be read. */
+static __device__ __forceinline__ void kd_fused_meet(const kd_fused_warp *warp)
+{
+    if (warp->columns == 1) {
+        __syncwarp();
+    } else {
+        __syncthreads();
+    }
+}
+
+static __device__ __forceinline__ uint4 *kd_fused_slot(const kd_fused_warp *warp, uint32_t slot,
+                                                       uint32_t row_tile)
+{
+    return warp->slots + (slot * KD_FUSED_ROW_TILES + row_tile) * 32 + warp->lane;
+}
+
+static __device__ __forceinline__ uint4 *kd_fused_trace(const kd_fused_warp *warp, uint32_t chunk,
+                                                        uint32_t row_tile)
+{
+    return warp->trace + row_tile * warp->trace_stride + chunk * 32 + warp->lane;
+}
+
+/** sums [PAIRS][row tiles] += weights [PAIRS chunks of outputs][n_chunks] times the chunks from
+ * slot `from`. Two outputs' chunks at a time use each activation twice, as the row tiles do each
+ * weight: 256 bytes are loaded per product. */
+template <int PAIRS>
+static __device__ __forceinline__ void
+kd_fused_product(const kd_fused_warp *warp, const uint4 *weights, uint32_t n_chunks, uint32_t from,
+                 kd_chunk_sums sums[PAIRS][KD_FUSED_ROW_TILES])
+{
+#pragma unroll 2
+    for (uint32_t c = 0; c < n_chunks; c++) {
+        uint4 a[KD_FUSED_ROW_TILES];
+#pragma unroll
+        for (uint32_t r = 0; r < KD_FUSED_ROW_TILES; r++) {
+            a[r] = *kd_fused_slot(warp, from + c, r);
+        }
+#pragma unroll
+        for (uint32_t p = 0; p < PAIRS; p++) {
+            const uint4 b = __ldg(&weights[(p * n_chunks + c) * 32 + warp->lane]);
+#pragma unroll
+            for (uint32_t r = 0; r < KD_FUSED_ROW_TILES; r++) {
+                kd_multiply(sums[p][r].low, a[r], b.x, b.y);
+                kd_multiply(sums[p][r].high, a[r], b.z, b.w);
+            }
+        }
+    }
+}
+
+/** The biases of outputs o and o + 1 in turns, 0 beyond the layer's end. */
+static __device__ __forceinline__ float2 kd_fused_biases(const kd_fused_warp *warp,
+                                                         const kd_fused_layer *layer, uint32_t o)
+{
+    const float *biases = warp->params + layer->weights + (size_t)layer->n_out * layer->n_in;
+    const float turns = kd_fused_turns(layer);
+    return make_float2(o < layer->n_out ? turns * __ldg(biases + o) : 0,
+                       o + 1 < layer->n_out ? turns * __ldg(biases + o + 1) : 0);
+}
+
+/** Every row tile's sums of a chunk of outputs begin with the biases. */
+static __device__ __forceinline__ void kd_fused_start(const kd_fused_warp *warp,
+                                                      const kd_fused_layer *layer, uint32_t chunk,
+                                                      kd_chunk_sums sums[KD_FUSED_ROW_TILES])
+{
+    const uint32_t o = chunk * KD_FUSED_CHUNK + warp->lane % 4 * 2;
+    const float2 low = kd_fused_biases(warp, layer, o), high = kd_fused_biases(warp, layer, o + 8);
+#pragma unroll
+    for (uint32_t r = 0; r < KD_FUSED_ROW_TILES; r++) {
+        sums[r].low[0] = sums[r].low[2] = low.x;
+        sums[r].low[1] = sums[r].low[3] = low.y;
+        sums[r].high[0] = sums[r].high[2] = high.x;
+        sums[r].high[1] = sums[r].high[3] = high.y;
+    }
+}
+
+/** From turns to the layer's output: sine, residual, and into its slot; TRACED: slopes too. */
+template <bool TRACED>
+static __device__ __forceinline__ void kd_fused_finish(const kd_fused_warp *warp,
+                                                       const kd_fused_layer *layer, uint32_t chunk,
+                                                       uint32_t row_tile, kd_chunk_sums *sums)
+{
+    uint4 *slot = kd_fused_slot(warp, layer->to + chunk, row_tile);
+    if (TRACED) {
+        kd_chunk_sums slopes;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            slopes.low[i] = kd_fused_cosine(sums->low[i]);
+            slopes.high[i] = kd_fused_cosine(sums->high[i]);
+        }
+        *kd_fused_trace(warp, layer->slopes + chunk, row_tile) = kd_pack_chunk(&slopes);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        sums->low[i] = kd_fused_sine(sums->low[i]);
+        sums->high[i] = kd_fused_sine(sums->high[i]);
+    }
+    if ((layer->flags & KD_FUSED_ADDS) != 0) {
+        kd_chunk_sums stream;
+        kd_unpack_chunk(*slot, &stream);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            sums->low[i] = 0.5f * (stream.low[i] + sums->low[i]);
+            sums->high[i] = 0.5f * (stream.high[i] + sums->high[i]);
+        }
+    }
+    *slot = kd_pack_chunk(sums);
+}
+
+/** PAIRS chunks of a layer's outputs, from `chunk` on. */
+template <int PAIRS, bool TRACED>
+static __device__ __forceinline__ void kd_fused_outputs(const kd_fused_warp *warp,
+                                                        const kd_fused_layer *layer, uint32_t chunk)
+{
+    const uint32_t n_chunks = KD_FUSED_CHUNKS(layer->n_in);
+    const uint4 *weights = warp->packed + ((size_t)layer->fragments + chunk * n_chunks) * 32;
+    kd_chunk_sums sums[PAIRS][KD_FUSED_ROW_TILES];
+#pragma unroll
+    for (uint32_t p = 0; p < PAIRS; p++) {
+        kd_fused_start(warp, layer, chunk + p, sums[p]);
+    }
+    kd_fused_product<PAIRS>(warp, weights, n_chunks, layer->from, sums);
+#pragma unroll
+    for (uint32_t p = 0; p < PAIRS; p++) {
+#pragma unroll
+        for (uint32_t r = 0; r < KD_FUSED_ROW_TILES; r++) {
+            kd_fused_finish<TRACED>(warp, layer, chunk + p, r, &sums[p][r]);
+        }
+    }
+}
+
+/** A sine layer: the warp's share of its outputs. */
+template <bool TRACED>
+static __device__ __forceinline__ void kd_fused_layer_forward(const kd_fused_warp *warp,
+                                                              const kd_fused_layer *layer)
+{
+    const uint32_t n_chunks = KD_FUSED_CHUNKS(layer->n_out);
+    for (uint32_t chunk = 2 * warp->column; chunk < n_chunks; chunk += 2 * warp->columns) {
+        if (chunk + 1 < n_chunks) {
+            kd_fused_outputs<2, TRACED>(warp, layer, chunk);
+        } else {
+            kd_fused_outputs<1, TRACED>(warp, layer, chunk);
+        }
+    }
+}
+
+/** The coordinates of a lane's samples: those of row r % 2 * 8 + g of row tile r / 2. */
+typedef struct kd_fused_coords {
+    float of[2 * KD_FUSED_ROW_TILES][KD_NET_MAX_INPUTS];
+} kd_fused_coords;
+
+/** turns += those of outputs o (in [0], [2]) and o + 1 of two samples */
+static __device__ __forceinline__ void kd_fused_first_sums(const kd_fused_layer *layer,
+                                                           const float *weights, uint32_t o,
+                                                           const float coords[2][KD_NET_MAX_INPUTS],
+                                                           float sums[4])
+{
+    const float turns = kd_fused_turns(layer);
+#pragma unroll
+    for (uint32_t i = 0; i < KD_NET_MAX_INPUTS; i++) {
+        if (i >= layer->n_in) continue;
+#pragma unroll
+        for (uint32_t k = 0; k < 2; k++) {
+            if (o + k >= layer->n_out) continue;
+            const float weight = turns * __ldg(weights + (o + k) * layer->n_in + i);
+            sums[k] += weight * coords[0][i];
+            sums[2 + k] += weight * coords[1][i];
+        }
+    }
+}
+
+/** The first layer, in fp32: halves would blur the coordinates of a large grid. */
+template <bool TRACED>
+static __device__ __forceinline__ void kd_fused_first_layer(const kd_fused_warp *warp,
+                                                            const kd_fused_layer *layer,
+                                                            const kd_fused_coords *coords)
+{
+    const float *weights = warp->params + layer->weights;
+    const uint32_t n_chunks = KD_FUSED_CHUNKS(layer->n_out);
+    for (uint32_t chunk = warp->column; chunk < n_chunks; chunk += warp->columns) {
+        const uint32_t o = chunk * KD_FUSED_CHUNK + warp->lane % 4 * 2;
+        kd_chunk_sums sums[KD_FUSED_ROW_TILES];
+        kd_fused_start(warp, layer, chunk, sums);
+#pragma unroll
+        for (uint32_t r = 0; r < KD_FUSED_ROW_TILES; r++) {
+            kd_fused_first_sums(layer, weights, o, &coords->of[2 * r], sums[r].low);
+            kd_fused_first_sums(layer, weights, o + 8, &coords->of[2 * r], sums[r].high);
+            kd_fused_finish<TRACED>(warp, layer, chunk, r, &sums[r]);
+        }
+    }
+}
+
+/** Put chunks from slot `from` on into the trace, transposed: a factor of the weight gradients. */
+static __device__ __forceinline__ void kd_fused_save(const kd_fused_warp *warp, uint32_t from,
+                                                     uint32_t n_chunks, uint32_t to)
+{
+    for (uint32_t chunk = warp->column; chunk < n_chunks; chunk += warp->columns) {
+#pragma unroll
+        for (uint32_t r = 0; r < KD_FUSED_ROW_TILES; r++) {
+            const uint4 values = *kd_fused_slot(warp, from + chunk, r);
+            *kd_fused_trace(warp, to + chunk, r) = kd_transpose_chunk(values);
+        }
+    }
+}
+
+/** All layers but the last, of which the input is then in the stream's slots for all warps. */
+template <bool TRACED>
+static __device__ __forceinline__ void
+kd_fused_carry(const kd_fused_plan *plan, const kd_fused_warp *warp, const kd_fused_coords *coords)
+{
+    kd_fused_first_layer<TRACED>(warp, &plan->layers[0], coords);
+    for (uint32_t l = 1; l < plan->n_layers; l++) {
+        const kd_fused_layer *layer = &plan->layers[l];
+        kd_fused_meet(warp);
+        if (TRACED) kd_fused_save(warp, layer->from, KD_FUSED_CHUNKS(layer->n_in), layer->inputs);
+        if ((layer->flags & KD_FUSED_LAST) == 0) kd_fused_layer_forward<TRACED>(warp, layer);
+    }
+}
+
+/** The linear layer of a warp's row tiles; its outputs fit into one chunk. Warps of column 0 only.
+ */
+static __device__ __forceinline__ void kd_fused_last_layer(const kd_fused_plan *plan,
+                                                           const kd_fused_warp *warp,
+                                                           kd_chunk_sums sums[KD_FUSED_ROW_TILES])
+{
+    const kd_fused_layer *layer = &plan->layers[plan->n_layers - 1];
+    const uint4 *weights = warp->packed + (size_t)layer->fragments * 32;
+    kd_chunk_sums all[1][KD_FUSED_ROW_TILES];
+    kd_fused_start(warp, layer, 0, all[0]);
+    kd_fused_product<1>(warp, weights, KD_FUSED_CHUNKS(layer->n_in), layer->from, all);
+#pragma unroll
+    for (uint32_t r = 0; r < KD_FUSED_ROW_TILES; r++) {
+        sums[r] = all[0][r];
+    }
+}
+
+/** The running warp of a block of KD_FUSED_THREADS threads; blockIdx.y is the network. */
+static __device__ __forceinline__ kd_fused_warp kd_fused_warp_here(const kd_fused_plan *plan,
+                                                                   const kd_fused_batch *batch,
+                                                                   uint4 *shared, uint32_t slots)
+{
+    const uint32_t index = threadIdx.x / 32, group = index / plan->columns;
+    const size_t network = blockIdx.y, groups = KD_FUSED_WARPS / plan->columns;
+    kd_fused_warp warp;
+    warp.slots = shared + (size_t)group * slots * KD_FUSED_ROW_TILES * 32;
+    warp.packed = (const uint4 *)batch->packed + network * 2 * plan->transposed * 32;
+    warp.params = batch->params + network * plan->n_params;
+    warp.trace = NULL;
+    warp.trace_stride = 0;
+    warp.first_row = (blockIdx.x * groups + group) * KD_FUSED_GROUP_ROWS;
+    warp.lane = threadIdx.x % 32;
+    warp.column = index % plan->columns;
+    warp.columns = plan->columns;
+    return warp;
+}
+
+/** Bytes of shared memory of a block whose row groups have that many slots. */
+static inline size_t kd_fused_shared_size(const kd_fused_plan *plan, uint32_t slots)
+{
+    return (size_t)(KD_FUSED_WARPS / plan->columns) * slots * KD_FUSED_ROW_TILES * 32 *
+           sizeof(uint4);
+}
+
+#endif
