@@ -5,6 +5,7 @@
 
 #include "blocks.h"
 #include "cuda/check.h"
+#include "cuda/fused.h"
 #include "cuda/instance.h"
 #include "cuda_module.h"
 
@@ -42,6 +43,7 @@ static void cuda_close(void *state)
     if (self->graph != NULL) cudaGraphExecDestroy(self->graph);
     kd_cuda_lane_drop(self->lane);
     cudaFree(self->d_params);
+    cudaFree(self->d_packed);
     cudaFree(self->d_matrices);
     cudaFree(self->d_hidden);
     cudaFree(self->d_scratch);
@@ -103,10 +105,11 @@ static kdinr_status open_training(kd_cuda_instance *self, kdinr_error *error)
 {
     const kd_net *net = &self->net;
     const size_t max_batch = self->config.max_batch, n = net->n_params;
-    kd_cuda_layout_desk(net, max_batch, NULL, &self->desk);
+    const bool fused = self->d_packed != NULL;
+    kd_cuda_layout_desk(net, fused, max_batch, NULL, &self->desk);
     KD_TRY(kd_cuda_lane_take(self->desk.size, kd_cuda_layout_pinned(net, max_batch),
                              self->config.precision, &self->lane, error));
-    kd_cuda_layout_desk(net, max_batch, self->lane->d_memory, &self->desk);
+    kd_cuda_layout_desk(net, fused, max_batch, self->lane->d_memory, &self->desk);
     KD_TRY(allocate(&self->d_gradient, n, error));
     KD_TRY(allocate(&self->d_first, n, error));
     KD_TRY(allocate(&self->d_second, n, error));
@@ -117,6 +120,9 @@ static kdinr_status open_training(kd_cuda_instance *self, kdinr_error *error)
 static kdinr_status open_all(kd_cuda_instance *self, kdinr_error *error)
 {
     KD_TRY(allocate(&self->d_params, self->net.n_params, error));
+    if (self->config.precision == KDINR_PRECISION_16 && kd_fused_supports(&self->net)) {
+        KD_CUDA_TRY(cudaMalloc((void **)&self->d_packed, kd_fused_packed_size(&self->net)), error);
+    }
     return self->config.training ? open_training(self, error) : KDINR_OK;
 }
 
@@ -143,6 +149,11 @@ static kdinr_status cuda_set_params(void *state, const float *params, kdinr_erro
     kd_cuda_instance *self = (kd_cuda_instance *)state;
     const size_t n = self->net.n_params;
     KD_TRY(copy(self->d_params, params, n * sizeof *params, cudaMemcpyHostToDevice, error));
+    if (self->d_packed != NULL) {
+        KD_CUDA_TRY((cudaError_t)kd_fused_pack(&self->net, self->d_params, self->d_packed, NULL),
+                    error);
+        KD_CUDA_TRY(cudaStreamSynchronize(0), error);
+    }
     self->step = 0;
     if (!self->config.training) return KDINR_OK;
     KD_TRY(clear(self->d_first, n, error));

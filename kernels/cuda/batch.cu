@@ -6,12 +6,13 @@
 #include <string.h>
 
 #include "cuda/check.h"
+#include "cuda/fused.h"
 #include "cuda/instance.h"
 
 /* Pinned memory: the loss in a head's room, then what is copied to the device. */
-static double *pinned_loss(const kd_cuda_instance *self)
+static char *pinned_loss(const kd_cuda_instance *self)
 {
-    return (double *)self->lane->pinned;
+    return self->lane->pinned;
 }
 
 static char *pinned_head(const kd_cuda_instance *self)
@@ -57,6 +58,25 @@ static kdinr_status enqueue_passes(const kd_cuda_instance *self, size_t n, kdinr
         KD_TRY(kd_cuda_backward(self->lane, net, self->d_params, &pass, first > 0, self->d_gradient,
                                 error));
     }
+    KD_CUDA_TRY(cudaMemcpyAsync(pinned_loss(self), self->desk.d_loss, sizeof(double),
+                                cudaMemcpyDeviceToHost, self->lane->stream),
+                error);
+    return KDINR_OK;
+}
+
+/* The same on path 2, where one launch takes any n. */
+static kdinr_status enqueue_fused(const kd_cuda_instance *self, size_t n, kdinr_error *error)
+{
+    const float *d_coords = (const float *)(self->desk.d_head + 1);
+    const float *d_targets = d_coords + n * (size_t)self->net.n_inputs;
+    KD_CUDA_TRY((cudaError_t)kd_fused_gradient(&self->net, self->d_packed, self->d_params, d_coords,
+                                               d_targets, n, self->d_gradient,
+                                               self->desk.d_fused_loss, self->desk.d_workspace,
+                                               self->lane->stream),
+                error);
+    KD_CUDA_TRY(cudaMemcpyAsync(pinned_loss(self), self->desk.d_fused_loss, sizeof(float),
+                                cudaMemcpyDeviceToHost, self->lane->stream),
+                error);
     return KDINR_OK;
 }
 
@@ -67,11 +87,7 @@ static kdinr_status enqueue_gradient(const kd_cuda_instance *self, size_t n, kdi
     KD_CUDA_TRY(cudaMemcpyAsync(self->desk.d_head, pinned_head(self), size, cudaMemcpyHostToDevice,
                                 self->lane->stream),
                 error);
-    KD_TRY(enqueue_passes(self, n, error));
-    KD_CUDA_TRY(cudaMemcpyAsync(pinned_loss(self), self->desk.d_loss, sizeof(double),
-                                cudaMemcpyDeviceToHost, self->lane->stream),
-                error);
-    return KDINR_OK;
+    return self->d_packed != NULL ? enqueue_fused(self, n, error) : enqueue_passes(self, n, error);
 }
 
 static kdinr_status enqueue_step(const kd_cuda_instance *self, size_t n, kdinr_error *error)
@@ -83,15 +99,25 @@ static kdinr_status enqueue_step(const kd_cuda_instance *self, size_t n, kdinr_e
                                         self->d_first,    self->d_params, self->d_scratch};
         KD_TRY(kd_cuda_muon(self->lane, &self->muon, &data, error));
     }
-    return kd_cuda_adam(self->lane, self->net.n_params, d_rates, self->d_hidden, self->d_gradient,
-                        self->d_first, self->d_second, self->d_params, error);
+    KD_TRY(kd_cuda_adam(self->lane, self->net.n_params, d_rates, self->d_hidden, self->d_gradient,
+                        self->d_first, self->d_second, self->d_params, error));
+    if (self->d_packed == NULL) return KDINR_OK;
+    KD_CUDA_TRY(
+        (cudaError_t)kd_fused_pack(&self->net, self->d_params, self->d_packed, self->lane->stream),
+        error);
+    return KDINR_OK;
 }
 
 /* Wait for the lane and fetch the loss. */
 static kdinr_status finish(const kd_cuda_instance *self, size_t n, double *loss, kdinr_error *error)
 {
+    double sum = 0;
+    float fused_sum = 0;
     KD_CUDA_TRY(cudaStreamSynchronize(self->lane->stream), error);
-    *loss = *pinned_loss(self) / ((double)n * (double)self->net.n_outputs);
+    memcpy(&sum, pinned_loss(self), sizeof sum);
+    memcpy(&fused_sum, pinned_loss(self), sizeof fused_sum);
+    if (self->d_packed != NULL) sum = (double)fused_sum;
+    *loss = sum / ((double)n * (double)self->net.n_outputs);
     return KDINR_OK;
 }
 

@@ -1,10 +1,11 @@
 /* Decoding, of single samples or of a grid: chunks of fixed size take turns on two lanes, so that
  * one is computed while the other's values travel to the host and into the caller's array. Above:
- * backend_cuda.cu. Below: forward.cu. Device memory does not depend on how much is decoded, but for
- * the axes. */
+ * backend_cuda.cu. Below: forward.cu or fused.h. Device memory does not depend on how much is
+ * decoded, but for the axes. */
 #include <string.h>
 
 #include "cuda/check.h"
+#include "cuda/fused.h"
 #include "cuda/instance.h"
 #include "cuda/walk.h"
 
@@ -68,19 +69,47 @@ static kdinr_status copy_coords(const decoding *d, int i, kdinr_error *error)
     return KDINR_OK;
 }
 
+static kdinr_status compute(const decoding *d, int i, kdinr_error *error)
+{
+    const kd_cuda_instance *self = d->self;
+    KD_TRY(d->grid != NULL ? launch_grid(d, i, error) : copy_coords(d, i, error));
+    return kd_cuda_forward(d->lanes[i], &self->net, self->d_params, &d->windows[i].pass, error);
+}
+
+/* The same on path 2, which takes a grid's axes as they are. */
+static kdinr_status compute_fused(const decoding *d, int i, kdinr_error *error)
+{
+    const kd_cuda_instance *self = d->self;
+    const kd_cuda_window *window = &d->windows[i];
+    if (d->grid == NULL) {
+        KD_TRY(copy_coords(d, i, error));
+        KD_CUDA_TRY((cudaError_t)kd_fused_forward(&self->net, self->d_packed, self->d_params,
+                                                  window->d_coords, d->count[i], window->d_values,
+                                                  NULL, d->lanes[i]->stream),
+                    error);
+        return KDINR_OK;
+    }
+    kd_grid grid = *d->grid;
+    grid.axes[0] = window->d_axes;
+    grid.axes[1] = grid.axes[0] + grid.n[0];
+    grid.axes[2] = grid.axes[1] + grid.n[1];
+    KD_CUDA_TRY((cudaError_t)kd_fused_forward_grid(&self->net, self->d_packed, self->d_params,
+                                                   &grid, d->first[i], d->count[i],
+                                                   window->d_values, d->lanes[i]->stream),
+                error);
+    return KDINR_OK;
+}
+
 /* Set lane i to work on `count` samples; its values come to the start of its pinned memory. */
 static kdinr_status start_chunk(decoding *d, int i, size_t first, size_t count, kdinr_error *error)
 {
-    const kd_cuda_instance *self = d->self;
     const kd_cuda_lane *lane = d->lanes[i];
-    const kd_cuda_pass *pass = &d->windows[i].pass;
-    const size_t size = count * (size_t)self->net.n_outputs * sizeof(float);
+    const size_t size = count * (size_t)d->self->net.n_outputs * sizeof(float);
     d->first[i] = first;
     d->count[i] = count;
-    KD_TRY(d->grid != NULL ? launch_grid(d, i, error) : copy_coords(d, i, error));
-    KD_TRY(kd_cuda_forward(lane, &self->net, self->d_params, pass, error));
-    KD_CUDA_TRY(cudaMemcpyAsync(lane->pinned, pass->outputs[self->net.n_layers - 1], size,
-                                cudaMemcpyDeviceToHost, lane->stream),
+    KD_TRY(d->self->d_packed != NULL ? compute_fused(d, i, error) : compute(d, i, error));
+    KD_CUDA_TRY(cudaMemcpyAsync(lane->pinned, d->windows[i].d_values, size, cudaMemcpyDeviceToHost,
+                                lane->stream),
                 error);
     KD_CUDA_TRY(cudaEventRecord(lane->done, lane->stream), error);
     return KDINR_OK;
@@ -98,13 +127,15 @@ static kdinr_status collect_chunk(decoding *d, int i, kdinr_error *error)
     return KDINR_OK;
 }
 
-/* The axes, and coordinates for the rows that a last chunk does not fill. */
+/* The axes, and on path 1 coordinates for the rows that a last chunk does not fill. */
 static kdinr_status fill_window(const decoding *d, int i, kdinr_error *error)
 {
     const kd_cuda_window *window = &d->windows[i];
     const size_t size = window->rows * (size_t)d->self->net.n_inputs * sizeof(float);
     float *to = window->d_axes;
-    KD_CUDA_TRY(cudaMemsetAsync(window->d_coords, 0, size, d->lanes[i]->stream), error);
+    if (d->self->d_packed == NULL) {
+        KD_CUDA_TRY(cudaMemsetAsync(window->d_coords, 0, size, d->lanes[i]->stream), error);
+    }
     for (int a = 0; d->grid != NULL && a < 3; a++) {
         KD_CUDA_TRY(cudaMemcpyAsync(to, d->grid->axes[a], d->grid->n[a] * sizeof(float),
                                     cudaMemcpyHostToDevice, d->lanes[i]->stream),
@@ -117,11 +148,12 @@ static kdinr_status fill_window(const decoding *d, int i, kdinr_error *error)
 static kdinr_status take_lane(decoding *d, int i, kdinr_error *error)
 {
     const kd_net *net = &d->self->net;
+    const bool fused = d->self->d_packed != NULL;
     const size_t n_most = (size_t)(net->n_inputs > net->n_outputs ? net->n_inputs : net->n_outputs);
-    kd_cuda_layout_window(net, d->n_axes, NULL, &d->windows[i]);
+    kd_cuda_layout_window(net, fused, d->n_axes, NULL, &d->windows[i]);
     KD_TRY(kd_cuda_lane_take(d->windows[i].size, d->windows[i].rows * n_most * sizeof(float),
                              d->self->config.precision, &d->lanes[i], error));
-    kd_cuda_layout_window(net, d->n_axes, d->lanes[i]->d_memory, &d->windows[i]);
+    kd_cuda_layout_window(net, fused, d->n_axes, d->lanes[i]->d_memory, &d->windows[i]);
     return fill_window(d, i, error);
 }
 

@@ -1,5 +1,6 @@
 /* One network on the device. backend_cuda.cu makes it, batch.cu trains it, evaluate.cu decodes it,
- * layout.cu says what lies where in a lane's memory. */
+ * layout.cu says what lies where in a lane's memory. Its products go path 1 (operations.h) or,
+ * where fp16 factors were asked for and the width allows them, path 2 (fused.h). */
 #ifndef KD_CUDA_INSTANCE_H
 #define KD_CUDA_INSTANCE_H
 
@@ -11,6 +12,9 @@
  * and a sample's bits must not depend on how many there are. The tests set small ones. */
 #ifndef KD_CUDA_EVALUATE_ROWS
 #define KD_CUDA_EVALUATE_ROWS 16384
+#endif
+#ifndef KD_CUDA_FUSED_ROWS /* path 2, whose bits do not depend on it */
+#define KD_CUDA_FUSED_ROWS 262144
 #endif
 #ifndef KD_CUDA_TRAIN_ROWS
 #define KD_CUDA_TRAIN_ROWS 65536
@@ -27,17 +31,20 @@ typedef struct kd_cuda_head {
 typedef struct kd_cuda_desk {
     size_t rows; /* of one pass */
     kd_cuda_head *d_head;
-    double *d_loss;
-    kd_cuda_pass pass;
-    size_t size; /* bytes of all that */
+    double *d_loss;      /* path 1 */
+    float *d_fused_loss; /* path 2 */
+    kd_cuda_pass pass;   /* path 1 */
+    char *d_workspace;   /* path 2 */
+    size_t size;         /* bytes of all that */
 } kd_cuda_desk;
 
 /* A decoding lane. */
 typedef struct kd_cuda_window {
     size_t rows;
-    float *d_axes;   /* [axes' points, one axis after the other] */
-    float *d_coords; /* [rows][n_inputs] */
-    kd_cuda_pass pass;
+    float *d_axes;     /* [axes' points, one axis after the other] */
+    float *d_coords;   /* [rows][n_inputs] */
+    float *d_values;   /* [rows][n_outputs] */
+    kd_cuda_pass pass; /* path 1 */
     size_t size;
 } kd_cuda_window;
 
@@ -46,6 +53,7 @@ typedef struct kd_cuda_instance {
     kd_backend_config config;
     size_t step;     /* optimiser steps done */
     float *d_params; /* [n_params]; the optimisers move these */
+    char *d_packed;  /* what products read of them on path 2; NULL: path 1 */
     /* training only: */
     kd_cuda_lane *lane;
     kd_cuda_desk desk;
@@ -59,9 +67,11 @@ typedef struct kd_cuda_instance {
 } kd_cuda_instance;
 
 /** Lay out a lane's memory for training with batches of config.max_batch, or for decoding with
- *  n_axes points of axes in all. With d_memory NULL only rows and size are good. */
-void kd_cuda_layout_desk(const kd_net *net, size_t max_batch, char *d_memory, kd_cuda_desk *desk);
-void kd_cuda_layout_window(const kd_net *net, size_t n_axes, char *d_memory,
+ *  n_axes points of axes in all. With d_memory NULL only rows and size are good.
+ *  fused  in  path 2 */
+void kd_cuda_layout_desk(const kd_net *net, bool fused, size_t max_batch, char *d_memory,
+                         kd_cuda_desk *desk);
+void kd_cuda_layout_window(const kd_net *net, bool fused, size_t n_axes, char *d_memory,
                            kd_cuda_window *window);
 
 /** Bytes of pinned memory that a training lane needs. */

@@ -4,6 +4,7 @@
 #include "cuda/walk.h"
 
 #include "blocks.h"
+#include "cuda/fused.h"
 
 /* Limits of one pass's memory. */
 static const size_t max_train_size = (size_t)1 << 30, max_evaluate_size = (size_t)1 << 26;
@@ -64,26 +65,36 @@ size_t kd_cuda_layout_pinned(const kd_net *net, size_t max_batch)
     return 2 * sizeof(kd_cuda_head) + batch_floats(net, max_batch) * sizeof(float);
 }
 
-void kd_cuda_layout_desk(const kd_net *net, size_t max_batch, char *d_memory, kd_cuda_desk *desk)
+static void place_pass(const kd_net *net, size_t rows, arena *from, kd_cuda_pass *pass)
 {
-    const size_t most = limit_rows(KD_CUDA_TRAIN_ROWS, trained_floats(net), max_train_size);
-    const size_t rows = max_batch < most ? max_batch : most;
-    arena from = {d_memory, 0};
-    kd_cuda_pass *pass = &desk->pass;
-    desk->rows = rows;
-    desk->d_head = (kd_cuda_head *)take(
-        &from, sizeof(kd_cuda_head) + batch_floats(net, max_batch) * sizeof(float), 1);
-    desk->d_loss = (double *)take(&from, 1, sizeof(double));
     for (int l = 0; l < net->n_layers; l++) {
         const size_t n = rows * (size_t)net->layers[l].n_out;
-        pass->outputs[l] = take_floats(&from, n);
-        pass->slopes[l] = take_floats(&from, n);
+        pass->outputs[l] = take_floats(from, n);
+        pass->slopes[l] = take_floats(from, n);
     }
     for (int i = 0; i < 3; i++) {
-        pass->by[i] = take_floats(&from, rows * widest(net));
+        pass->by[i] = take_floats(from, rows * widest(net));
     }
-    pass->column_sums = take_floats(&from, KD_CUDA_MAX_RUNS * widest(net));
-    pass->losses = (double *)take(&from, KD_CUDA_MAX_BLOCKS, sizeof(double));
+    pass->column_sums = take_floats(from, KD_CUDA_MAX_RUNS * widest(net));
+    pass->losses = (double *)take(from, KD_CUDA_MAX_BLOCKS, sizeof(double));
+}
+
+void kd_cuda_layout_desk(const kd_net *net, bool fused, size_t max_batch, char *d_memory,
+                         kd_cuda_desk *desk)
+{
+    const size_t most = limit_rows(KD_CUDA_TRAIN_ROWS, trained_floats(net), max_train_size);
+    const size_t batch_size = batch_floats(net, max_batch) * sizeof(float);
+    arena from = {d_memory, 0};
+    *desk = {};
+    desk->rows = fused || max_batch < most ? max_batch : most;
+    desk->d_head = (kd_cuda_head *)take(&from, sizeof(kd_cuda_head) + batch_size, 1);
+    desk->d_loss = (double *)take(&from, 1, sizeof(double));
+    desk->d_fused_loss = take_floats(&from, 1);
+    if (fused) {
+        desk->d_workspace = (char *)take(&from, kd_fused_workspace(net, max_batch), 1);
+    } else {
+        place_pass(net, desk->rows, &from, &desk->pass);
+    }
     desk->size = from.used;
 }
 
@@ -105,9 +116,11 @@ static void take_turns(const kd_net *net, float *const buffers[3], kd_cuda_pass 
     }
 }
 
-void kd_cuda_layout_window(const kd_net *net, size_t n_axes, char *d_memory, kd_cuda_window *window)
+void kd_cuda_layout_window(const kd_net *net, bool fused, size_t n_axes, char *d_memory,
+                           kd_cuda_window *window)
 {
-    const size_t rows = limit_rows(KD_CUDA_EVALUATE_ROWS, 3 * widest(net), max_evaluate_size);
+    const size_t most = limit_rows(KD_CUDA_EVALUATE_ROWS, 3 * widest(net), max_evaluate_size);
+    const size_t rows = fused ? KD_CUDA_FUSED_ROWS : most;
     arena from = {d_memory, 0};
     float *buffers[3];
     *window = {};
@@ -115,10 +128,16 @@ void kd_cuda_layout_window(const kd_net *net, size_t n_axes, char *d_memory, kd_
     window->pass.rows = (int)rows;
     window->d_axes = take_floats(&from, n_axes);
     window->d_coords = take_floats(&from, rows * (size_t)net->n_inputs);
-    for (int i = 0; i < 3; i++) {
+    window->pass.coords = window->d_coords;
+    if (fused) {
+        window->d_values = take_floats(&from, rows * (size_t)net->n_outputs);
+    }
+    for (int i = 0; i < 3 && !fused; i++) {
         buffers[i] = take_floats(&from, rows * widest(net));
     }
+    if (d_memory != NULL && !fused) {
+        take_turns(net, buffers, &window->pass);
+        window->d_values = window->pass.outputs[net->n_layers - 1];
+    }
     window->size = from.used;
-    window->pass.coords = window->d_coords;
-    if (d_memory != NULL) take_turns(net, buffers, &window->pass);
 }
