@@ -76,6 +76,19 @@ static __device__ __forceinline__ void kd_unpack_chunk(uint4 chunk, kd_chunk_sum
     }
 }
 
+/** What halves left of the values, as a chunk of its own: both together have 22 places. */
+static __device__ __forceinline__ uint4 kd_pack_rest(const kd_chunk_sums *values, uint4 chunk)
+{
+    kd_chunk_sums rest;
+    kd_unpack_chunk(chunk, &rest);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        rest.low[i] = values->low[i] - rest.low[i];
+        rest.high[i] = values->high[i] - rest.high[i];
+    }
+    return kd_pack_chunk(&rest);
+}
+
 /** The chunk with its words transposed: as a left factor that sums over samples it is taken in the
  *  order x, z, y, w; as a right factor x, y belong to the first eight neurons and z, w to the rest.
  */

@@ -4,10 +4,13 @@
  * fused_plan.cu (sizes), fused_pack.cu (weights as fragments), fused_forward.cu,
  * fused_gradient.cu (forward, backward, what the weights' gradients need), fused_weights.cu.
  *
- * What is rounded: the products' factors to fp16, that is weights, activations and derivatives; the
- * residual stream too, as each block halves the errors of all before it. Products are summed in
- * fp32, and the first layer, the biases, the sines, the loss and the parameters' gradient are fp32:
- * outputs and gradients agree with the reference to about 1e-3.
+ * Precision. A factor of a product has fp16's 11 places, or with what rounding left as a second
+ * factor, 22; the latter takes three products for one. Sums, sines, the first layer, biases, loss
+ * and the parameters' gradient are fp32. as a rule     forward with 22 places: outputs agree with
+ * the reference to about 1e-6, so that files decode as FORMAT.md demands; backward with 11:
+ * gradients agree to about 1e-3 with halves   all with 11: outputs agree to about 1e-3, which ends
+ * training at some 60 dB. The residual stream is rounded too, but each block halves the errors of
+ * those before.
  *
  * `params` are the fp32 values the first layer and all biases are read from; `packed` holds the
  * weights of the other products, so that a caller may pack rounded weights and keep the exact ones.
@@ -59,6 +62,7 @@ int kd_fused_gradient(const kd_net *net, const void *packed, const float *params
 typedef struct kd_fused_batch {
     int n_networks; /* 1 .. 65535 */
     size_t n;       /* samples of each network */
+    bool halves;    /* false: forward to fp32's accuracy, see above */
     const void *packed;
     const float *params;
     const float *coords;

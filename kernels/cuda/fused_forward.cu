@@ -22,20 +22,20 @@ static __device__ void grid_coords(const sample_source *source, size_t row, floa
     coords[3] = source->time;
 }
 
+template <int ROWS>
 static __device__ kd_fused_coords load_coords(const sample_source *source,
                                               const kd_fused_warp *warp, size_t n,
                                               uint32_t n_inputs)
 {
     kd_fused_coords coords;
+    if (source->coords != NULL) {
+        kd_fused_read_coords<ROWS>(warp, source->coords, n, n_inputs, &coords);
+        return coords;
+    }
 #pragma unroll
-    for (uint32_t r = 0; r < 2 * KD_FUSED_ROW_TILES; r++) {
+    for (uint32_t r = 0; r < 2 * ROWS; r++) {
         const size_t row = warp->first_row + 8 * r + warp->lane / 4;
-#pragma unroll
-        for (uint32_t i = 0; i < KD_NET_MAX_INPUTS; i++) {
-            const bool given = source->coords != NULL && row < n && i < n_inputs;
-            coords.of[r][i] = given ? __ldg(source->coords + row * n_inputs + i) : 0;
-        }
-        if (source->coords == NULL && row < n) grid_coords(source, row, coords.of[r]);
+        grid_coords(source, row < n ? row : 0, coords.of[r]);
     }
     return coords;
 }
@@ -53,6 +53,7 @@ static __device__ void store_values(const kd_chunk_sums *sums, size_t row, uint3
     }
 }
 
+template <int ROWS>
 __global__ void __launch_bounds__(KD_FUSED_THREADS, 4)
     fused_forward_kernel(const __grid_constant__ kd_fused_plan plan,
                          const __grid_constant__ kd_fused_batch batch, sample_source source)
@@ -61,20 +62,21 @@ __global__ void __launch_bounds__(KD_FUSED_THREADS, 4)
     const kd_fused_warp warp = kd_fused_warp_here(&plan, &batch, (uint4 *)shared, plan.slots);
     const size_t network = blockIdx.y, n = batch.n;
     if (source.coords != NULL) source.coords += network * n * plan.n_inputs;
-    const kd_fused_coords coords = load_coords(&source, &warp, n, plan.n_inputs);
-    kd_fused_carry<false>(&plan, &warp, &coords);
+    const kd_fused_coords coords = load_coords<ROWS>(&source, &warp, n, plan.n_inputs);
+    kd_fused_carry<ROWS, false>(&plan, &warp, &coords);
     if (warp.column != 0) return;
 
-    kd_chunk_sums sums[KD_FUSED_ROW_TILES];
+    kd_chunk_sums sums[ROWS];
     float *values = batch.values + network * n * plan.n_outputs;
-    kd_fused_last_layer(&plan, &warp, sums);
+    kd_fused_last_layer<ROWS>(&plan, &warp, sums);
 #pragma unroll
-    for (uint32_t r = 0; r < KD_FUSED_ROW_TILES; r++) {
+    for (uint32_t r = 0; r < ROWS; r++) {
         const size_t row = warp.first_row + r * KD_FUSED_CHUNK + warp.lane / 4;
         store_values(&sums[r], row, warp.lane % 4 * 2, n, plan.n_outputs, values);
     }
 }
 
+template <int ROWS>
 static int launch_fused_forward(const kd_fused_plan *plan, const kd_fused_batch *batch,
                                 const sample_source *source, cudaStream_t stream)
 {
@@ -82,20 +84,28 @@ static int launch_fused_forward(const kd_fused_plan *plan, const kd_fused_batch 
     const size_t shared_size = kd_fused_shared_size(plan, plan->slots);
     const dim3 grid((unsigned)((batch->n + block_rows - 1) / block_rows),
                     (unsigned)batch->n_networks);
-    const cudaError_t status = cudaFuncSetAttribute(
-        fused_forward_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, KD_FUSED_SHARED_SIZE);
+    const cudaError_t status =
+        cudaFuncSetAttribute(fused_forward_kernel<ROWS>,
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, KD_FUSED_SHARED_SIZE);
     if (status != cudaSuccess || batch->n == 0) return (int)status;
-    KD_LAUNCH(fused_forward_kernel, grid, dim3(KD_FUSED_THREADS), shared_size, stream, *plan,
+    KD_LAUNCH(fused_forward_kernel<ROWS>, grid, dim3(KD_FUSED_THREADS), shared_size, stream, *plan,
               *batch, *source);
     return (int)cudaGetLastError();
+}
+
+static int forward(const kd_net *net, const kd_fused_batch *batch, const sample_source *source,
+                   void *stream)
+{
+    kd_fused_plan plan;
+    kd_fused_plan_make(net, batch->halves, &plan);
+    return batch->halves ? launch_fused_forward<2>(&plan, batch, source, (cudaStream_t)stream)
+                         : launch_fused_forward<1>(&plan, batch, source, (cudaStream_t)stream);
 }
 
 extern "C" int kd_fused_forward_many(const kd_net *net, const kd_fused_batch *batch, void *stream)
 {
     const sample_source source = {batch->coords, {NULL, NULL, NULL}, 0, 0, 0, 0};
-    kd_fused_plan plan;
-    kd_fused_plan_make(net, &plan);
-    return launch_fused_forward(&plan, batch, &source, (cudaStream_t)stream);
+    return forward(net, batch, &source, stream);
 }
 
 extern "C" int kd_fused_forward(const kd_net *net, const void *packed, const float *params,
@@ -121,12 +131,10 @@ extern "C" int kd_fused_forward_grid(const kd_net *net, const void *packed, cons
                                   grid->n[0], grid->n[1],
                                   first,      grid->time};
     kd_fused_batch batch = {};
-    kd_fused_plan plan;
     batch.n_networks = 1;
     batch.n = n;
     batch.packed = packed;
     batch.params = params;
     batch.values = values;
-    kd_fused_plan_make(net, &plan);
-    return launch_fused_forward(&plan, &batch, &source, (cudaStream_t)stream);
+    return forward(net, &batch, &source, stream);
 }

@@ -3,37 +3,23 @@
  *
  * What backward needs is saved, not computed again: per neuron the input and the slope (4 bytes),
  * whose place the derivative by W x + b then takes. Computing again would cost a third more
- * products and sines, and could still not keep a wide network's stream in shared memory. The traces
- * of KD_FUSED_TRACE_BLOCKS blocks are in memory at once, about two per multiprocessor of a large
- * device: 53 MB at m = 32, d = 3, about its L2 cache. Weight gradients are a product that sums over
- * samples, so they are left to a kernel that sums over many: a tile's 32 would move each fp32 sum
- * once per product. */
+ * products and sines. The traces of KD_FUSED_TRACE_BLOCKS blocks are in memory at once, about two
+ * blocks per multiprocessor of a large device: 53 MB at m = 32, d = 3, near such a device's L2
+ * cache (twice that with halves). Weight gradients are a product that sums over samples, so they
+ * are left to a kernel that sums over many: with a tile's 32 each fp32 sum would move once per two
+ * products. */
 #include "cuda/fused_device.h"
 #include "cuda/fused_weights.h"
 #include "cuda/launch.h"
 
-static __device__ kd_fused_coords load_coords(const kd_fused_warp *warp, const float *coords,
-                                              size_t n, uint32_t n_inputs)
-{
-    kd_fused_coords result;
-#pragma unroll
-    for (uint32_t r = 0; r < 2 * KD_FUSED_ROW_TILES; r++) {
-        const size_t row = warp->first_row + 8 * r + warp->lane / 4;
-#pragma unroll
-        for (uint32_t i = 0; i < KD_NET_MAX_INPUTS; i++) {
-            result.of[r][i] = row < n && i < n_inputs ? __ldg(coords + row * n_inputs + i) : 0;
-        }
-    }
-    return result;
-}
-
 /* The first layer's inputs, as a chunk of which all but four columns are zero. */
+template <int ROWS>
 static __device__ void save_coords(const kd_fused_warp *warp, const kd_fused_coords *coords,
                                    uint32_t to)
 {
     const uint32_t t = warp->lane % 4;
 #pragma unroll
-    for (uint32_t r = 0; r < KD_FUSED_ROW_TILES; r++) {
+    for (uint32_t r = 0; r < ROWS; r++) {
         const float *upper = coords->of[2 * r], *lower = coords->of[2 * r + 1];
         uint4 chunk = make_uint4(0, 0, 0, 0);
         if (t == 0) {
@@ -82,16 +68,17 @@ static __device__ float compare(const float *targets, size_t row, uint32_t outpu
 }
 
 /* The last layer, the loss of the group's samples, and the derivative by its outputs. */
+template <int ROWS>
 static __device__ void turn_around(const kd_fused_plan *plan, const kd_fused_warp *warp,
                                    const float *targets, size_t n, float *loss)
 {
     const kd_fused_layer *layer = &plan->layers[plan->n_layers - 1];
     const uint32_t output = warp->lane % 4 * 2;
-    kd_chunk_sums sums[KD_FUSED_ROW_TILES];
+    kd_chunk_sums sums[ROWS];
     float sum = 0;
-    kd_fused_last_layer(plan, warp, sums);
+    kd_fused_last_layer<ROWS>(plan, warp, sums);
 #pragma unroll
-    for (uint32_t r = 0; r < KD_FUSED_ROW_TILES; r++) {
+    for (uint32_t r = 0; r < ROWS; r++) {
         const size_t row = warp->first_row + r * KD_FUSED_CHUNK + warp->lane / 4;
         sum += compare(targets, row, output, n, plan->n_outputs, sums[r].low);
         sum += compare(targets, row, output + 8, n, plan->n_outputs, sums[r].high);
@@ -102,7 +89,7 @@ static __device__ void turn_around(const kd_fused_plan *plan, const kd_fused_war
     if (warp->lane == 0) *loss = sum;
     __syncwarp();
 #pragma unroll
-    for (uint32_t r = 0; r < KD_FUSED_ROW_TILES; r++) {
+    for (uint32_t r = 0; r < ROWS; r++) {
         *kd_fused_slot(warp, layer->by_sum, r) = pack_saturated(&sums[r]);
     }
 }
@@ -129,13 +116,14 @@ static __device__ void finish_backward(const kd_fused_plan *plan, const kd_fused
 }
 
 /* The part of the derivative by the stream that skips the block: half of that behind it. */
+template <int ROWS>
 static __device__ void start_backward(const kd_fused_plan *plan, const kd_fused_warp *warp,
                                       const kd_fused_layer *layer, uint32_t chunk,
-                                      kd_chunk_sums sums[KD_FUSED_ROW_TILES])
+                                      kd_chunk_sums sums[ROWS])
 {
     const float half = (layer->flags & KD_FUSED_SKIPS) != 0 ? 0.5f : 0.0f;
 #pragma unroll
-    for (uint32_t r = 0; r < KD_FUSED_ROW_TILES; r++) {
+    for (uint32_t r = 0; r < ROWS; r++) {
         uint4 behind = make_uint4(0, 0, 0, 0);
         if (half > 0) behind = *kd_fused_slot(warp, plan->by_stream + chunk, r);
         kd_unpack_chunk(behind, &sums[r]);
@@ -147,56 +135,59 @@ static __device__ void start_backward(const kd_fused_plan *plan, const kd_fused_
     }
 }
 
-template <int PAIRS>
+template <int ROWS, int PAIRS>
 static __device__ __forceinline__ void
 inputs_backward(const kd_fused_plan *plan, const kd_fused_warp *warp, uint32_t l, uint32_t chunk)
 {
     const kd_fused_layer *layer = &plan->layers[l];
     const uint32_t n_chunks = KD_FUSED_CHUNKS(layer->n_out);
     const uint4 *weights =
-        warp->packed + ((size_t)plan->transposed + layer->fragments + chunk * n_chunks) * 32;
-    kd_chunk_sums sums[PAIRS][KD_FUSED_ROW_TILES];
+        warp->packed + ((size_t)2 * plan->matrices + layer->fragments + chunk * n_chunks) * 32;
+    kd_chunk_sums sums[PAIRS][ROWS];
 #pragma unroll
     for (uint32_t p = 0; p < PAIRS; p++) {
-        start_backward(plan, warp, layer, chunk + p, sums[p]);
+        start_backward<ROWS>(plan, warp, layer, chunk + p, sums[p]);
     }
-    kd_fused_product<PAIRS>(warp, weights, n_chunks, layer->by_sum, sums);
+    kd_fused_product<ROWS, PAIRS, false>(warp, weights, NULL, n_chunks, layer->by_sum, sums);
 #pragma unroll
     for (uint32_t p = 0; p < PAIRS; p++) {
 #pragma unroll
-        for (uint32_t r = 0; r < KD_FUSED_ROW_TILES; r++) {
+        for (uint32_t r = 0; r < ROWS; r++) {
             finish_backward(plan, warp, l, chunk + p, r, &sums[p][r]);
         }
     }
 }
 
+template <int ROWS>
 static __device__ __forceinline__ void layer_backward(const kd_fused_plan *plan,
                                                       const kd_fused_warp *warp, uint32_t l)
 {
     const uint32_t n_chunks = KD_FUSED_CHUNKS(plan->layers[l].n_in);
     for (uint32_t chunk = 2 * warp->column; chunk < n_chunks; chunk += 2 * warp->columns) {
         if (chunk + 1 < n_chunks) {
-            inputs_backward<2>(plan, warp, l, chunk);
+            inputs_backward<ROWS, 2>(plan, warp, l, chunk);
         } else {
-            inputs_backward<1>(plan, warp, l, chunk);
+            inputs_backward<ROWS, 1>(plan, warp, l, chunk);
         }
     }
 }
 
 /* From the last layer to the first; the derivatives by W x + b take the slopes' place in the trace.
  */
+template <int ROWS>
 static __device__ __forceinline__ void carry_back(const kd_fused_plan *plan,
                                                   const kd_fused_warp *warp)
 {
     for (uint32_t l = plan->n_layers - 1;; l--) {
         const kd_fused_layer *layer = &plan->layers[l];
         kd_fused_meet(warp);
-        kd_fused_save(warp, layer->by_sum, KD_FUSED_CHUNKS(layer->n_out), layer->slopes);
+        kd_fused_save<ROWS>(warp, layer->by_sum, KD_FUSED_CHUNKS(layer->n_out), layer->slopes);
         if (l == 0) return;
-        layer_backward(plan, warp, l);
+        layer_backward<ROWS>(plan, warp, l);
     }
 }
 
+template <int ROWS>
 __global__ void __launch_bounds__(KD_FUSED_THREADS, 3)
     fused_gradient_kernel(const __grid_constant__ kd_fused_plan plan,
                           const __grid_constant__ kd_fused_batch batch,
@@ -211,19 +202,22 @@ __global__ void __launch_bounds__(KD_FUSED_THREADS, 3)
     warp.trace_stride = (size_t)plan.trace * 32;
     warp.trace = (uint4 *)workspace + warp.first_row / KD_FUSED_CHUNK * warp.trace_stride;
     warp.first_row += first;
-    const kd_fused_coords coords =
-        load_coords(&warp, batch.coords + network * n * plan.n_inputs, n, plan.n_inputs);
+    kd_fused_coords coords;
+    kd_fused_read_coords<ROWS>(&warp, batch.coords + network * n * plan.n_inputs, n, plan.n_inputs,
+                               &coords);
 
-    if (warp.column == 0) save_coords(&warp, &coords, plan.layers[0].inputs);
-    kd_fused_carry<true>(&plan, &warp, &coords);
+    if (warp.column == 0) save_coords<ROWS>(&warp, &coords, plan.layers[0].inputs);
+    kd_fused_carry<ROWS, true>(&plan, &warp, &coords);
     kd_fused_meet(&warp);
     if (warp.column == 0) {
         float *losses = (float *)(workspace + split.losses);
-        turn_around(&plan, &warp, targets, n, losses + warp.first_row / KD_FUSED_GROUP_ROWS);
+        turn_around<ROWS>(&plan, &warp, targets, n,
+                          losses + warp.first_row / (ROWS * KD_FUSED_CHUNK));
     }
-    carry_back(&plan, &warp);
+    carry_back<ROWS>(&plan, &warp);
 }
 
+template <int ROWS>
 static int launch_fused_gradient(const kd_fused_plan *plan, const kd_fused_split *split,
                                  const kd_fused_batch *batch, const kd_fused_range *range,
                                  cudaStream_t stream)
@@ -231,10 +225,11 @@ static int launch_fused_gradient(const kd_fused_plan *plan, const kd_fused_split
     const uint32_t slots = max(plan->slots, plan->slots_backward);
     const dim3 grid((unsigned)(range->rows / kd_fused_block_rows(plan)),
                     (unsigned)batch->n_networks);
-    const cudaError_t status = cudaFuncSetAttribute(
-        fused_gradient_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, KD_FUSED_SHARED_SIZE);
+    const cudaError_t status =
+        cudaFuncSetAttribute(fused_gradient_kernel<ROWS>,
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, KD_FUSED_SHARED_SIZE);
     if (status != cudaSuccess) return (int)status;
-    KD_LAUNCH(fused_gradient_kernel, grid, dim3(KD_FUSED_THREADS),
+    KD_LAUNCH(fused_gradient_kernel<ROWS>, grid, dim3(KD_FUSED_THREADS),
               kd_fused_shared_size(plan, slots), stream, *plan, *batch, *split, range->first);
     return (int)cudaGetLastError();
 }
@@ -245,13 +240,15 @@ extern "C" int kd_fused_gradient_many(const kd_net *net, const kd_fused_batch *b
     kd_fused_split split;
     kd_fused_range range = {0, 0, true};
     int status = (int)cudaSuccess;
-    kd_fused_plan_make(net, &plan);
+    kd_fused_plan_make(net, batch->halves, &plan);
     kd_fused_split_make(&plan, batch->n, &split);
     while (range.first < batch->n && status == (int)cudaSuccess) {
         const size_t block_rows = kd_fused_block_rows(&plan), left = batch->n - range.first;
         const size_t rows = (left + block_rows - 1) / block_rows * block_rows;
         range.rows = rows < split.rows ? rows : split.rows;
-        status = launch_fused_gradient(&plan, &split, batch, &range, (cudaStream_t)stream);
+        status = batch->halves
+                     ? launch_fused_gradient<2>(&plan, &split, batch, &range, (cudaStream_t)stream)
+                     : launch_fused_gradient<1>(&plan, &split, batch, &range, (cudaStream_t)stream);
         if (status != (int)cudaSuccess) break;
         status = kd_fused_add_weights(&plan, &split, batch, &range, (cudaStream_t)stream);
         range.first += range.rows;

@@ -111,8 +111,8 @@ static void place_layer(const kd_net *net, int l, kd_fused_plan *plan)
     layer->n_out = (uint16_t)source->n_out;
     layer->flags = layer_flags(net, l);
     layer->omega = source->omega == 0 ? 1 : source->omega;
-    layer->fragments = plan->transposed;
-    if (l > 0) plan->transposed += in * out; /* the first layer is not a product of fragments */
+    layer->fragments = plan->matrices;
+    if (l > 0) plan->matrices += in * out; /* the first layer is not a product of fragments */
     layer->inputs = plan->trace;
     layer->slopes = plan->trace + in;
     plan->trace += in + out;
@@ -120,7 +120,7 @@ static void place_layer(const kd_net *net, int l, kd_fused_plan *plan)
     plan->n_tiles += tiles_out * tiles_in;
 }
 
-void kd_fused_plan_make(const kd_net *net, kd_fused_plan *plan)
+void kd_fused_plan_make(const kd_net *net, bool halves, kd_fused_plan *plan)
 {
     memset(plan, 0, sizeof *plan);
     plan->n_layers = (uint32_t)net->n_layers;
@@ -128,6 +128,7 @@ void kd_fused_plan_make(const kd_net *net, kd_fused_plan *plan)
     plan->n_outputs = (uint32_t)net->n_outputs;
     plan->n_params = (uint32_t)net->n_params;
     plan->columns = net->width <= 32 ? 1 : net->width <= 64 ? 2 : 4;
+    plan->tiles = halves ? 2 : 1;
     for (int l = 0; l < net->n_layers; l++) {
         place_layer(net, l, plan);
     }
@@ -150,21 +151,23 @@ void kd_fused_split_make(const kd_fused_plan *plan, size_t n, kd_fused_split *sp
     split->partials = row_tiles * plan->trace * CHUNK_SIZE;
     split->losses = split->partials + aligned(split->slices * plan->n_params * sizeof(float));
     split->size =
-        split->losses + aligned(n_blocks * block_rows / KD_FUSED_GROUP_ROWS * sizeof(float));
+        split->losses + aligned(n_blocks * block_rows / kd_fused_group_rows(plan) * sizeof(float));
 }
 
 size_t kd_fused_packed_size(const kd_net *net)
 {
     kd_fused_plan plan;
-    kd_fused_plan_make(net, &plan);
-    return 2 * (size_t)plan.transposed * CHUNK_SIZE;
+    kd_fused_plan_make(net, true, &plan);
+    return 3 * (size_t)plan.matrices * CHUNK_SIZE;
 }
 
 size_t kd_fused_workspace(const kd_net *net, size_t n)
 {
     kd_fused_plan plan;
-    kd_fused_split split;
-    kd_fused_plan_make(net, &plan);
+    kd_fused_split split, split_halves;
+    kd_fused_plan_make(net, false, &plan);
     kd_fused_split_make(&plan, n, &split);
-    return split.size;
+    kd_fused_plan_make(net, true, &plan);
+    kd_fused_split_make(&plan, n, &split_halves);
+    return split.size > split_halves.size ? split.size : split_halves.size;
 }

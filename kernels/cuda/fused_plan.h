@@ -9,10 +9,9 @@
 #include "cuda/fused.h"
 
 enum {
-    KD_FUSED_CHUNK = 16,    /* neurons of a chunk, and samples of a row tile */
-    KD_FUSED_ROW_TILES = 2, /* row tiles that a warp carries: 32 samples use each weight it loads */
-    KD_FUSED_GROUP_ROWS = KD_FUSED_CHUNK * KD_FUSED_ROW_TILES,
-    KD_FUSED_WARPS = 4, /* of a block */
+    KD_FUSED_CHUNK = 16,      /* neurons of a chunk, and samples of a row tile */
+    KD_FUSED_SLOT_CHUNKS = 2, /* of a slot: two row tiles, or a row tile's halves and their rests */
+    KD_FUSED_WARPS = 4,       /* of a block */
     KD_FUSED_THREADS = 32 * KD_FUSED_WARPS,
     KD_FUSED_TRACE_BLOCKS = 256,     /* blocks whose traces are in memory at once */
     KD_FUSED_TILE_OUT = 2,           /* chunks of outputs of one tile of a weight gradient */
@@ -36,7 +35,7 @@ enum {
 /** One layer. Offsets of fragments and slots count chunks. */
 typedef struct kd_fused_layer {
     uint32_t weights;        /* in params: W [n_out][n_in], then b [n_out] */
-    uint32_t fragments;      /* in packed: W; W^T lies plan.transposed further */
+    uint32_t fragments;      /* in packed: W; its rest and W^T lie plan.matrices further each */
     uint32_t inputs, slopes; /* in a row tile's trace */
     uint16_t n_in, n_out;    /* neurons */
     uint16_t from, to;       /* slots of its input and output, forward */
@@ -48,9 +47,10 @@ typedef struct kd_fused_layer {
 
 typedef struct kd_fused_plan {
     uint32_t n_layers, n_inputs, n_outputs, n_params;
-    uint32_t columns;    /* warps that share a row group's neurons; WARPS / columns row groups */
-    uint32_t transposed; /* chunks of all W */
-    uint32_t slots;      /* shared memory of a row group, forward */
+    uint32_t columns;  /* warps that share a row group's neurons; WARPS / columns row groups */
+    uint32_t tiles;    /* row tiles of a row group: 2, or 1 with split factors */
+    uint32_t matrices; /* chunks of all W; in packed W, the rests of W, W^T */
+    uint32_t slots;    /* shared memory of a row group, forward */
     uint32_t slots_backward;
     uint32_t stream, by_stream; /* slots of the residual stream and of the derivative by it */
     uint32_t trace;             /* chunks of a row tile's trace */
@@ -58,13 +58,19 @@ typedef struct kd_fused_plan {
     kd_fused_layer layers[KD_NET_MAX_LAYERS];
 } kd_fused_plan;
 
-/** Lay out a supported network. */
-void kd_fused_plan_make(const kd_net *net, kd_fused_plan *plan);
+/** Lay out a supported network; halves: see kd_fused_batch. */
+void kd_fused_plan_make(const kd_net *net, bool halves, kd_fused_plan *plan);
+
+/** Samples of a row group. */
+static inline size_t kd_fused_group_rows(const kd_fused_plan *plan)
+{
+    return (size_t)KD_FUSED_CHUNK * plan->tiles;
+}
 
 /** Samples of a block. */
 static inline size_t kd_fused_block_rows(const kd_fused_plan *plan)
 {
-    return (size_t)KD_FUSED_GROUP_ROWS * (KD_FUSED_WARPS / plan->columns);
+    return kd_fused_group_rows(plan) * (KD_FUSED_WARPS / plan->columns);
 }
 
 /** How a gradient of n samples is divided, and where its parts lie in one network's workspace. */

@@ -186,10 +186,11 @@ static int launch_fused_reduce(const kd_fused_plan *plan, const kd_fused_split *
     return (int)cudaGetLastError();
 }
 
-static int launch_fused_loss(const kd_fused_split *split, const kd_fused_batch *batch,
-                             cudaStream_t stream)
+static int launch_fused_loss(const kd_fused_plan *plan, const kd_fused_split *split,
+                             const kd_fused_batch *batch, cudaStream_t stream)
 {
-    const size_t n_groups = (batch->n + KD_FUSED_GROUP_ROWS - 1) / KD_FUSED_GROUP_ROWS;
+    const size_t group_rows = kd_fused_group_rows(plan);
+    const size_t n_groups = (batch->n + group_rows - 1) / group_rows;
     KD_LAUNCH(fused_loss_kernel, dim3((unsigned)batch->n_networks), dim3(REDUCE_THREADS), 0, stream,
               (const char *)batch->workspace, *split, n_groups, batch->loss_sum);
     return (int)cudaGetLastError();
@@ -199,5 +200,5 @@ int kd_fused_reduce(const kd_fused_plan *plan, const kd_fused_split *split,
                     const kd_fused_batch *batch, cudaStream_t stream)
 {
     const int status = launch_fused_reduce(plan, split, batch, stream);
-    return status != (int)cudaSuccess ? status : launch_fused_loss(split, batch, stream);
+    return status != (int)cudaSuccess ? status : launch_fused_loss(plan, split, batch, stream);
 }
