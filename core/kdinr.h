@@ -124,13 +124,14 @@ typedef enum kdinr_sampling {
     KDINR_SAMPLING_UNIFORM = 1
 } kdinr_sampling;
 typedef enum kdinr_optimizer { KDINR_OPTIMIZER_MUON = 0, KDINR_OPTIMIZER_ADAM = 1 } kdinr_optimizer;
-/** How a backend that has a choice (cuda) multiplies while it trains; sums are 32 bits wide. */
+/** How a backend that has a choice (cuda) multiplies while it trains. Sums are 32 bits wide. Mixed
+ * and 16 are for widths that are a multiple of 8, at most 128; others train in 32 bits instead. */
 typedef enum kdinr_precision {
-    KDINR_PRECISION_AUTO = 0, /**< 32 */
-    KDINR_PRECISION_32 = 1,
-    KDINR_PRECISION_TF32 = 2, /**< factors rounded to 11 bits of 32 */
-    KDINR_PRECISION_16 = 3    /**< factors rounded to fp16, where the width is a multiple of 8 up
-                                   to 128; else 32 */
+    KDINR_PRECISION_AUTO = 0,  /**< mixed */
+    KDINR_PRECISION_32 = 1,    /**< all in 32 bits */
+    KDINR_PRECISION_TF32 = 2,  /**< factors rounded to 11 of 24 places */
+    KDINR_PRECISION_MIXED = 3, /**< forward as good as 32 bits, backward in fp16 */
+    KDINR_PRECISION_16 = 4     /**< both in fp16 */
 } kdinr_precision;
 typedef enum kdinr_decay { KDINR_DECAY_COSINE = 0, KDINR_DECAY_HALVING = 1 } kdinr_decay;
 typedef enum kdinr_weights {
@@ -208,7 +209,7 @@ typedef struct kdinr_options {
     /* Running. */
     int n_threads;             /**< 0: as many as the machine has */
     const char *backend;       /**< "auto", "cpu", "reference", "cuda" */
-    kdinr_precision precision; /**< of training; decoding is always in 32 bits */
+    kdinr_precision precision; /**< of training; decoding is as good as 32 bits */
     uint64_t memory_limit;     /**< bytes that one read may take, the caller's values included;
                                     0: what the machine has, at most 64 GiB */
     kdinr_progress progress;   /**< may be NULL */

@@ -44,7 +44,7 @@ typedef struct kd_backend_config {
     bool training; /* false: evaluate only, no optimiser state */
     kdinr_optimizer optimizer;
     size_t max_batch;          /* largest n of train_step and gradient; evaluate takes any n */
-    kdinr_precision precision; /* of everything, where the backend has a choice */
+    kdinr_precision precision; /* of products, where the backend has a choice */
 } kd_backend_config;
 
 /** One optimiser step's rates. Adam: beta 0.9, 0.999, eps 1e-8, bias-corrected (the paper, sec.

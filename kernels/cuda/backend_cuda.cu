@@ -117,10 +117,16 @@ static kdinr_status open_training(kd_cuda_instance *self, kdinr_error *error)
     return self->config.optimizer == KDINR_OPTIMIZER_MUON ? open_muon(self, error) : KDINR_OK;
 }
 
+static bool goes_fused(const kd_net *net, kdinr_precision precision)
+{
+    return precision != KDINR_PRECISION_32 && precision != KDINR_PRECISION_TF32 &&
+           kd_fused_supports(net);
+}
+
 static kdinr_status open_all(kd_cuda_instance *self, kdinr_error *error)
 {
     KD_TRY(allocate(&self->d_params, self->net.n_params, error));
-    if (self->config.precision == KDINR_PRECISION_16 && kd_fused_supports(&self->net)) {
+    if (goes_fused(&self->net, self->config.precision)) {
         KD_CUDA_TRY(cudaMalloc((void **)&self->d_packed, kd_fused_packed_size(&self->net)), error);
     }
     return self->config.training ? open_training(self, error) : KDINR_OK;

@@ -68,12 +68,18 @@ static kdinr_status enqueue_passes(const kd_cuda_instance *self, size_t n, kdinr
 static kdinr_status enqueue_fused(const kd_cuda_instance *self, size_t n, kdinr_error *error)
 {
     const float *d_coords = (const float *)(self->desk.d_head + 1);
-    const float *d_targets = d_coords + n * (size_t)self->net.n_inputs;
-    KD_CUDA_TRY((cudaError_t)kd_fused_gradient(&self->net, self->d_packed, self->d_params, d_coords,
-                                               d_targets, n, self->d_gradient,
-                                               self->desk.d_fused_loss, self->desk.d_workspace,
-                                               self->lane->stream),
-                error);
+    kd_fused_batch batch = {};
+    batch.n_networks = 1;
+    batch.n = n;
+    batch.halves = self->config.precision == KDINR_PRECISION_16;
+    batch.packed = self->d_packed;
+    batch.params = self->d_params;
+    batch.coords = d_coords;
+    batch.targets = d_coords + n * (size_t)self->net.n_inputs;
+    batch.gradient = self->d_gradient;
+    batch.loss_sum = self->desk.d_fused_loss;
+    batch.workspace = self->desk.d_workspace;
+    KD_CUDA_TRY((cudaError_t)kd_fused_gradient_many(&self->net, &batch, self->lane->stream), error);
     KD_CUDA_TRY(cudaMemcpyAsync(pinned_loss(self), self->desk.d_fused_loss, sizeof(float),
                                 cudaMemcpyDeviceToHost, self->lane->stream),
                 error);

@@ -1,6 +1,6 @@
 /* One network on the device. backend_cuda.cu makes it, batch.cu trains it, evaluate.cu decodes it,
- * layout.cu says what lies where in a lane's memory. Its products go path 1 (operations.h) or,
- * where fp16 factors were asked for and the width allows them, path 2 (fused.h). */
+ * layout.cu says what lies where in a lane's memory. Its products go path 2 (fused.h) or,
+ * where the width does not allow that or fp32 or TF32 was asked for, path 1 (operations.h). */
 #ifndef KD_CUDA_INSTANCE_H
 #define KD_CUDA_INSTANCE_H
 

@@ -104,6 +104,7 @@ static int allocate(bench *b)
 static kdinr_precision read_precision(const char *text)
 {
     if (strcmp(text, "16") == 0) return KDINR_PRECISION_16;
+    if (strcmp(text, "mixed") == 0) return KDINR_PRECISION_MIXED;
     return strcmp(text, "tf32") == 0 ? KDINR_PRECISION_TF32 : KDINR_PRECISION_32;
 }
 
@@ -112,7 +113,7 @@ int main(int argc, char **argv)
     kdinr_error error;
     if (argc != 9 && argc != 10) {
         fprintf(stderr, "usage: bench_backends BACKEND WIDTH DEPTH INPUTS THREADS BATCH "
-                        "muon|adam SECONDS [32|tf32|16]\n");
+                        "muon|adam SECONDS [32|tf32|mixed|16]\n");
         return 2;
     }
     bench b = {.config = {.n_threads = atoi(argv[5]),

@@ -21,7 +21,7 @@ int list_subjects(subject subjects[MAX_SUBJECTS])
     int n = 0;
     for (const kd_backend *const *list = kd_backend_list(); *list != NULL; list++) {
         if (*list != &kd_reference_backend && is_wanted(*list) && (*list)->available(NULL)) {
-            subjects[n++] = (subject){.backend = *list};
+            subjects[n++] = (subject){.backend = *list, .precision = KDINR_PRECISION_32};
         }
     }
     for (int i = 0; is_wanted(&kd_cpu_backend) && kd_cpu_path(i) != NULL; i++) {
@@ -40,6 +40,7 @@ int list_rounding_subjects(subject subjects[MAX_SUBJECTS])
             continue;
         }
         subjects[n++] = (subject){.backend = *list, .precision = KDINR_PRECISION_TF32};
+        subjects[n++] = (subject){.backend = *list, .precision = KDINR_PRECISION_MIXED};
         subjects[n++] = (subject){.backend = *list, .precision = KDINR_PRECISION_16};
     }
     return n;

@@ -19,7 +19,7 @@ import sys
 import bench_cpu
 
 BATCH = 1 << 16
-PRECISIONS = ("32", "tf32", "16")
+PRECISIONS = ("32", "tf32", "mixed", "16")
 PAPER_SAMPLES = 640 * 256 * 256 // 64 * 0.5 * 400  # one coordinate per 4^3 block, rate 0.5, 400 epochs
 
 
