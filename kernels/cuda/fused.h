@@ -4,13 +4,13 @@
  * fused_plan.cu (sizes), fused_pack.cu (weights as fragments), fused_forward.cu,
  * fused_gradient.cu (forward, backward, what the weights' gradients need), fused_weights.cu.
  *
- * Precision. A factor of a product has fp16's 11 places, or with what rounding left as a second
- * factor, 22; the latter takes three products for one. Sums, sines, the first layer, biases, loss
- * and the parameters' gradient are fp32. as a rule     forward with 22 places: outputs agree with
- * the reference to about 1e-6, so that files decode as FORMAT.md demands; backward with 11:
- * gradients agree to about 1e-3 with halves   all with 11: outputs agree to about 1e-3, which ends
- * training at some 60 dB. The residual stream is rounded too, but each block halves the errors of
- * those before.
+ * Precision. A factor of a product is a half, with fp16's 11 places, or a half and what rounding
+ * left, with 22; the latter takes three products for one. Sums, sines, the first layer, biases,
+ * loss and the parameters' gradient are fp32. As a rule factors have 22 places forward, so that
+ * outputs agree with the reference to some 1e-6 and files decode as FORMAT.md demands, and 11
+ * backward: gradients agree to about 1e-3. With `halves` all have 11: outputs agree to about 1e-3
+ * as well, which ends training at some 60 dB, and forward takes a third of the products. The
+ * residual stream is then rounded too, but each block halves the errors of those before.
  *
  * `params` are the fp32 values the first layer and all biases are read from; `packed` holds the
  * weights of the other products, so that a caller may pack rounded weights and keep the exact ones.
@@ -43,12 +43,13 @@ size_t kd_fused_workspace(const kd_net *net, size_t n);
  *  packed  out  [kd_fused_packed_size] */
 int kd_fused_pack(const kd_net *net, const float *params, void *packed, void *stream);
 
-/** values out [n][n_outputs] of coords [n][n_inputs]. `workspace` is not used and may be NULL. */
+/** values out [n][n_outputs] of coords [n][n_inputs], n at least 1. `workspace` is not used and may
+ * be NULL. */
 int kd_fused_forward(const kd_net *net, const void *packed, const float *params,
                      const float *coords, size_t n, float *values, void *workspace, void *stream);
 
 /** The gradient of the mean squared error, as kd_backend's.
- *  coords    in   [n][n_inputs]
+ *  coords    in   [n][n_inputs], n at least 1
  *  targets   in   [n][n_outputs]
  *  gradient  out  [n_params], of the mean over n * n_outputs
  *  loss_sum  out  [1], the sum over n * n_outputs of (prediction - target)^2 */
@@ -61,7 +62,7 @@ int kd_fused_gradient(const kd_net *net, const void *packed, const float *params
  * coords [n_networks][n][n_inputs] and so on. */
 typedef struct kd_fused_batch {
     int n_networks; /* 1 .. 65535 */
-    size_t n;       /* samples of each network */
+    size_t n;       /* samples of each network, at least 1 */
     bool halves;    /* false: forward to fp32's accuracy, see above */
     const void *packed;
     const float *params;

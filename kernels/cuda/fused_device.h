@@ -47,14 +47,12 @@ static __device__ __forceinline__ float kd_fused_cosine(float turns)
     return __cosf(6.2831853072f * kd_fused_fraction(turns));
 }
 
-/** Wait for all warps of the row group: what they wrote can be read. */
-static __device__ __forceinline__ void kd_fused_meet(const kd_fused_warp *warp)
+/** Wait for all warps of the block: what those of the row group wrote can be read. Where a warp has
+ *  a row group of its own they wait nevertheless, so that they load the same weights at about the
+ *  same time and find them in the first-level cache. */
+static __device__ __forceinline__ void kd_fused_meet(void)
 {
-    if (warp->columns == 1) {
-        __syncwarp();
-    } else {
-        __syncthreads();
-    }
+    __syncthreads();
 }
 
 static __device__ __forceinline__ uint4 *kd_fused_slot(const kd_fused_warp *warp, uint32_t slot,
@@ -304,7 +302,7 @@ kd_fused_carry(const kd_fused_plan *plan, const kd_fused_warp *warp, const kd_fu
     kd_fused_first_layer<ROWS, TRACED>(warp, &plan->layers[0], coords);
     for (uint32_t l = 1; l < plan->n_layers; l++) {
         const kd_fused_layer *layer = &plan->layers[l];
-        kd_fused_meet(warp);
+        kd_fused_meet();
         if (TRACED)
             kd_fused_save<ROWS>(warp, layer->from, KD_FUSED_CHUNKS(layer->n_in), layer->inputs);
         if ((layer->flags & KD_FUSED_LAST) == 0) kd_fused_layer_forward<ROWS, TRACED>(warp, layer);

@@ -180,7 +180,7 @@ static __device__ __forceinline__ void carry_back(const kd_fused_plan *plan,
 {
     for (uint32_t l = plan->n_layers - 1;; l--) {
         const kd_fused_layer *layer = &plan->layers[l];
-        kd_fused_meet(warp);
+        kd_fused_meet();
         kd_fused_save<ROWS>(warp, layer->by_sum, KD_FUSED_CHUNKS(layer->n_out), layer->slopes);
         if (l == 0) return;
         layer_backward<ROWS>(plan, warp, l);
@@ -208,7 +208,7 @@ __global__ void __launch_bounds__(KD_FUSED_THREADS, 3)
 
     if (warp.column == 0) save_coords<ROWS>(&warp, &coords, plan.layers[0].inputs);
     kd_fused_carry<ROWS, true>(&plan, &warp, &coords);
-    kd_fused_meet(&warp);
+    kd_fused_meet();
     if (warp.column == 0) {
         float *losses = (float *)(workspace + split.losses);
         turn_around<ROWS>(&plan, &warp, targets, n,

@@ -1,6 +1,17 @@
 /* One network as the fused kernels see it: layers in chunks of 16 neurons (missing ones are zero),
  * where each layer's weights, inputs and outputs lie. Made by fused_plan.cu from kd_net, passed to
- * the kernels by value, hence its small types. */
+ * the kernels by value, hence its small types.
+ *
+ * What the kernels take, for blocks of 128 threads. Registers of a thread (nvcc 13.0; nothing is
+ * spilled), and KB of shared memory of a block, for blocks of 3 layers / of 2:
+ *
+ *                      8.0   8.6   8.9   9.0     m = 8      16      32      64     128
+ *     forward           89    89    89    82   16 / 16 28 / 32 56 / 64 56 / 64 56 / 64
+ *     with halves       94    94    94    94   the same
+ *     gradient         102   102   102    97   24 / 24 40 / 48 80 / 96 80 / 96 80 / 96
+ *     with halves      124   125   125   117   the same
+ *     weights          128   128   128   128         0       0       0       0       0
+ */
 #ifndef KD_CUDA_FUSED_PLAN_H
 #define KD_CUDA_FUSED_PLAN_H
 

@@ -3,8 +3,9 @@
  * Modelled: grids, blocks, barriers, warp collectives, matrix fragments, shared memory and its
  * limits, streams that run when waited for (the default stream: at once), graphs as a list of
  * recorded calls, faults that stick.
- * NOT modelled: races and memory ordering (threads change only where one waits), speed, the
- * accuracy of the special functions, device pointers that the host must not follow.
+ * NOT modelled: races and memory ordering (threads change only where one waits; but see
+ * shim_set_order), speed, the accuracy of the special functions, device pointers that the host must
+ * not follow.
  * The host's half of it is C, so that tests may be C; see launch_model.h for the kernels' half. */
 #ifndef CUDA_SHIM_CUDA_RUNTIME_H
 #define CUDA_SHIM_CUDA_RUNTIME_H
@@ -133,6 +134,10 @@ int shim_call_count(void);
 
 /* Streams, events, graphs, cuBLAS handles and pinned memory that nobody has released. */
 int shim_object_count(void);
+
+/* 0: a block's threads run in turn. Else they run in a random order, another for each seed: where a
+ * barrier is missing, results depend on it. */
+void shim_set_order(unsigned seed);
 
 /* What the last faulty kernel did ("block 0: thread 3 waits at ..."), "" if none did. A fault
  * sticks, as on a device; shim_reset_fault forgets it. */

@@ -54,6 +54,7 @@ struct block_state {
     unsigned char *shared = nullptr;
     const shim_work *body = nullptr;
     bool failed = false;
+    unsigned order = 0; /* 0: threads in turn; else the state of a random sequence */
 };
 
 std::mutex launching;
@@ -116,11 +117,20 @@ bool can_run(const fiber &f)
     return !f.done && (f.waits_at == nullptr || f.waits_at->generation != f.waits_since);
 }
 
-/* The next thread that can run, in a round; -1: there is none. */
+/* Where to look for the next thread. */
+int next_start()
+{
+    if (state.order == 0) return state.current + 1;
+    state.order = state.order * 1664525u + 1013904223u;
+    return static_cast<int>((state.order >> 8) % static_cast<unsigned>(state.n_threads));
+}
+
+/* The next thread that can run; -1: there is none. */
 int find_next()
 {
-    for (int i = 1; i <= state.n_threads; i++) {
-        const int candidate = (state.current + i) % state.n_threads;
+    const int start = next_start();
+    for (int i = 0; i < state.n_threads; i++) {
+        const int candidate = (start + i) % state.n_threads;
         if (can_run(state.fibers[static_cast<size_t>(candidate)])) return candidate;
     }
     return -1;
@@ -233,9 +243,10 @@ void run_block(dim3 block, size_t shared_size)
     state.outside_stack = nullptr;
     void *save = nullptr;
     state.current = state.n_threads - 1;
-    enter(0);
-    before_switch(&save, state.fibers[0].stack.data(), stack_size);
-    swapcontext(&state.outside, &state.fibers[0].context);
+    enter(find_next());
+    fiber &first = state.fibers[static_cast<size_t>(state.current)];
+    before_switch(&save, first.stack.data(), stack_size);
+    swapcontext(&state.outside, &first.context);
     after_switch(save);
     std::free(shared);
 }
@@ -281,6 +292,12 @@ cudaError_t shim_allow_shared(const void *kernel, int size)
     const std::lock_guard<std::mutex> lock(launching);
     allowed_shared[kernel] = size;
     return cudaSuccess;
+}
+
+extern "C" void shim_set_order(unsigned seed)
+{
+    const std::lock_guard<std::mutex> lock(launching);
+    state.order = seed;
 }
 
 unsigned char *shim_dynamic_shared()

@@ -205,6 +205,42 @@ void launches_beyond_the_limits_are_refused(void **)
     cudaFree(sums);
 }
 
+/* A neighbour's value, with or without the barrier that it needs */
+__global__ void neighbour_kernel(int *result, bool with_barrier)
+{
+    KD_DYNAMIC_SHARED(memory);
+    int *values = reinterpret_cast<int *>(memory);
+    const unsigned i = threadIdx.x;
+    values[i] = 0;
+    __syncthreads();
+    values[i] = static_cast<int>(i);
+    if (with_barrier) __syncthreads();
+    result[i] = values[(i + 1) % blockDim.x];
+}
+
+bool order_matters(bool with_barrier)
+{
+    bool differs = false;
+    auto *result = allocate<int>(THREADS);
+    for (unsigned seed = 0; seed < 4; seed++) {
+        shim_set_order(seed);
+        KD_LAUNCH(neighbour_kernel, dim3(1), dim3(THREADS), THREADS * sizeof(int), nullptr, result,
+                  with_barrier);
+        for (int i = 0; i < THREADS; i++) {
+            if (result[i] != (i + 1) % THREADS) differs = true;
+        }
+    }
+    shim_set_order(0);
+    cudaFree(result);
+    return differs;
+}
+
+void a_missing_barrier_makes_the_order_matter(void **)
+{
+    assert_false(order_matters(true));
+    assert_true(order_matters(false));
+}
+
 __global__ void add_kernel(int *value, int step)
 {
     *value += step;
@@ -302,6 +338,7 @@ int main()
         cmocka_unit_test(barriers_order_a_prefix_sum),
         cmocka_unit_test(fragments_multiply_and_transpose),
         cmocka_unit_test(a_barrier_does_not_wait_for_the_returned),
+        cmocka_unit_test(a_missing_barrier_makes_the_order_matter),
         cmocka_unit_test(faults_are_named_and_stick),
         cmocka_unit_test(launches_beyond_the_limits_are_refused),
         cmocka_unit_test(graphs_repeat_what_was_captured),
