@@ -13,6 +13,8 @@ enum { MAX_BATCH = 700, N_OUTPUTS = 2, N_INPUTS = 4 };
 
 static const net_case shape = {
     .width = 2, .depth = 1, .n_inputs = N_INPUTS, .n_outputs = N_OUTPUTS, .block_layers = 3};
+static const net_case fused_shape = {
+    .width = 8, .depth = 1, .n_inputs = N_INPUTS, .n_outputs = N_OUTPUTS, .block_layers = 3};
 static const kd_step rates = {.rate_adam = 1e-3, .rate_matrix = 1e-3};
 
 /* A network, its parameters and a batch. */
@@ -21,21 +23,26 @@ typedef struct sample {
     float params[4096], coords[MAX_BATCH * N_INPUTS], targets[MAX_BATCH * N_OUTPUTS];
 } sample;
 
-static sample given;
+static sample given, fused;
 static const kd_backend *cuda;
 
 const kd_cuda_module *kdinr_cuda_module(void);
+
+static bool make_sample(const net_case *case_, sample *made)
+{
+    net_make(case_, &made->net);
+    if (made->net.n_params > sizeof made->params / sizeof *made->params) return false;
+    net_random_params(&made->net, 1, made->params);
+    random_fill(2, MAX_BATCH * N_INPUTS, made->coords);
+    random_fill(3, MAX_BATCH * N_OUTPUTS, made->targets);
+    return true;
+}
 
 static int set_up(void **unused)
 {
     (void)unused;
     cuda = kdinr_cuda_module()->backend;
-    net_make(&shape, &given.net);
-    if (given.net.n_params > sizeof given.params / sizeof *given.params) return 1;
-    net_random_params(&given.net, 1, given.params);
-    random_fill(2, MAX_BATCH * N_INPUTS, given.coords);
-    random_fill(3, MAX_BATCH * N_OUTPUTS, given.targets);
-    return 0;
+    return make_sample(&shape, &given) && make_sample(&fused_shape, &fused) ? 0 : 1;
 }
 
 /* Everything that a test made on the device is gone. */
@@ -55,34 +62,34 @@ static kdinr_status train(void *state, const kd_backend *backend, size_t n, doub
 }
 
 /* One use of everything; where it stops, `*state` may be open. */
-static kdinr_status use_all(const kd_backend_config *config, void **state, kdinr_error *error)
+static kdinr_status use_all(const sample *on, const kd_backend_config *config, void **state,
+                            kdinr_error *error)
 {
     static float values[MAX_BATCH * N_OUTPUTS], gradient[4096];
-    const kd_grid grid = {.axes = {given.coords, given.coords, given.coords}, .n = {5, 6, 7}};
+    const kd_grid grid = {.axes = {on->coords, on->coords, on->coords}, .n = {5, 4, 5}};
     double loss = 0;
-    kdinr_status status = cuda->open(&given.net, config, state, error);
-    if (status == KDINR_OK) status = cuda->set_params(*state, given.params, error);
+    kdinr_status status = cuda->open(&on->net, config, state, error);
+    if (status == KDINR_OK) status = cuda->set_params(*state, on->params, error);
     for (int i = 0; i < 3 && status == KDINR_OK; i++) {
-        status = train(*state, cuda, 33, &loss, error);
+        status = cuda->train_step(*state, on->coords, on->targets, 33, &rates, &loss, error);
     }
     if (status != KDINR_OK) return status;
-    status = cuda->gradient(*state, given.coords, given.targets, MAX_BATCH, gradient, &loss, error);
-    if (status == KDINR_OK) status = cuda->evaluate(*state, given.coords, 200, values, error);
+    status =
+        cuda->gradient(*state, on->coords, on->targets, config->max_batch, gradient, &loss, error);
+    if (status == KDINR_OK) status = cuda->evaluate(*state, on->coords, 100, values, error);
     if (status == KDINR_OK) status = cuda->evaluate_grid(*state, &grid, values, error);
     return status == KDINR_OK ? cuda->get_params(*state, gradient, error) : status;
 }
 
-static void any_failing_call_is_reported_and_leaves_nothing(void **unused)
+/* Every call of one use fails in turn. Returns how many there are. */
+static int fail_each_call(const sample *on, const kd_backend_config *config)
 {
-    (void)unused;
-    const kd_backend_config config = {
-        .training = true, .optimizer = KDINR_OPTIMIZER_MUON, .max_batch = MAX_BATCH};
     int n_calls = 1;
     for (int k = -1; k < n_calls; k++) {
         kdinr_error error = {KDINR_OK, ""};
         void *state = NULL;
         shim_fail_call(k);
-        const kdinr_status status = use_all(&config, &state, &error);
+        const kdinr_status status = use_all(on, config, &state, &error);
         if (k < 0) n_calls = shim_call_count();
         shim_fail_call(-1);
         assert_int_equal(status, k < 0 ? KDINR_OK : KDINR_ERROR_BACKEND);
@@ -90,8 +97,20 @@ static void any_failing_call_is_reported_and_leaves_nothing(void **unused)
         cuda->close(state);
         assert_nothing_left();
     }
-    print_message("%d calls failed one by one\n", n_calls);
-    assert_true(n_calls > 100);
+    return n_calls;
+}
+
+static void any_failing_call_is_reported_and_leaves_nothing(void **unused)
+{
+    (void)unused;
+    const kd_backend_config config = {
+        .training = true, .optimizer = KDINR_OPTIMIZER_MUON, .max_batch = MAX_BATCH};
+    const kd_backend_config fused_config = {.training = true,
+                                            .optimizer = KDINR_OPTIMIZER_ADAM,
+                                            .max_batch = 40,
+                                            .precision = KDINR_PRECISION_MIXED};
+    assert_true(fail_each_call(&given, &config) > 100);
+    assert_true(fail_each_call(&fused, &fused_config) > 20);
 }
 
 static void device_without_memory_is_reported(void **unused)
