@@ -131,10 +131,20 @@ print_coverage() {
         awk -v root="$PWD/" -f tests/coverage.awk
 }
 
+# The build has compiled the CUDA module wherever there is nvcc.
+say_cuda() {
+    if [ -f build/lib/kdinr_cuda.so ]; then
+        say "CUDA kernels: compiled for sm_80, sm_86, sm_89, sm_90 and PTX, warnings as errors"
+    else
+        say "CUDA kernels: NOT compiled, there is no nvcc here; they run in tests on the host only"
+    fi
+}
+
 run_tests() {
     install_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
     check_format
     build build -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DKDINR_WERROR=ON
+    say_cuda
     check_style
     build build-asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKDINR_SANITIZE=ON -DKDINR_PLUGIN=OFF
     say "testing the core under AddressSanitizer and UBSan"

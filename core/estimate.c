@@ -52,7 +52,8 @@ static kdinr_status time_sample(const kdinr_options *options, const kd_net_shape
     const kd_backend_config config = {.n_threads = options->n_threads,
                                       .training = true,
                                       .optimizer = options->optimizer,
-                                      .max_batch = n};
+                                      .max_batch = n,
+                                      .precision = options->precision};
     const kd_backend *backend;
     void *state = NULL;
     float *batch = NULL, *params = NULL;

@@ -137,6 +137,15 @@ typedef enum kdinr_sampling {
     KDINR_SAMPLING_UNIFORM = 1
 } kdinr_sampling;
 typedef enum kdinr_optimizer { KDINR_OPTIMIZER_MUON = 0, KDINR_OPTIMIZER_ADAM = 1 } kdinr_optimizer;
+/** How a backend that has a choice (cuda) multiplies while it trains. Sums are 32 bits wide. Mixed
+ * and 16 are for widths that are a multiple of 8, at most 128; others train in 32 bits instead. */
+typedef enum kdinr_precision {
+    KDINR_PRECISION_AUTO = 0,  /**< mixed */
+    KDINR_PRECISION_32 = 1,    /**< all in 32 bits */
+    KDINR_PRECISION_TF32 = 2,  /**< factors rounded to 11 of 24 places */
+    KDINR_PRECISION_MIXED = 3, /**< forward as good as 32 bits, backward in fp16 */
+    KDINR_PRECISION_16 = 4     /**< both in fp16 */
+} kdinr_precision;
 typedef enum kdinr_decay { KDINR_DECAY_COSINE = 0, KDINR_DECAY_HALVING = 1 } kdinr_decay;
 typedef enum kdinr_weights {
     KDINR_WEIGHTS_QUANTISED = 0, /**< integer codes, entropy coded, step chosen per tensor */
@@ -235,11 +244,12 @@ typedef struct kdinr_options {
     bool keep_bad;    /**< write the file even if the networks did not learn the data */
 
     /* Running. */
-    int n_threads;           /**< 0: as many as the machine has */
-    const char *backend;     /**< "auto", "cpu", "reference", "cuda" */
-    uint64_t memory_limit;   /**< bytes that one read may take, the caller's values included;
-                                  0: what the machine has, at most 64 GiB */
-    kdinr_progress progress; /**< may be NULL */
+    int n_threads;             /**< 0: as many as the machine has */
+    const char *backend;       /**< "auto", "cpu", "reference", "cuda" */
+    kdinr_precision precision; /**< of training; decoding is as good as 32 bits */
+    uint64_t memory_limit;     /**< bytes that one read may take, the caller's values included;
+                                    0: what the machine has, at most 64 GiB */
+    kdinr_progress progress;   /**< may be NULL */
     void *progress_user;
 
     const kdinr_share *share; /**< other processes at the same file; NULL: none. Copied by open */

@@ -9,13 +9,20 @@ static const char *association_name(kdinr_association association)
     return association == KDINR_CELLS ? "cells" : "points";
 }
 
+/* A line for each backend, and which of them "auto" stands for: the first that runs here. */
 static int print_backends(void)
 {
-    const char *reason, *name;
+    const char *reason, *name, *chosen = NULL;
 
     for (int i = 0; (name = kdinr_backend_name(i, &reason)) != NULL; i++) {
-        printf("%-10s %s\n", name, reason == NULL ? "available" : reason);
+        if (reason == NULL) {
+            printf("%-10s available\n", name);
+            chosen = chosen == NULL ? name : chosen;
+        } else {
+            printf("%-10s not available: %s\n", name, reason);
+        }
     }
+    printf("%-10s chooses %s\n", "auto", chosen == NULL ? "none" : chosen);
     return KD_EXIT_OK;
 }
 

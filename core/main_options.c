@@ -98,6 +98,8 @@ static const flag flags[] = {
     {KD_COMPRESS, "--window-memory", "BYTES", NUMBER, 1, OPTION(window_memory),
      "steps kept until their student is trained (2^30)"},
     {KD_COMPRESS, "--direct", NULL, SWITCH, 1, OPTION(direct), "study: no teachers at all"},
+    {KD_COMPRESS, "--precision", "auto|32|tf32|mixed|16", CHOICE, 1, OPTION(precision),
+     "of products in training, on cuda (mixed)"},
     {KD_COMPRESS, "--sampling", "entropy|uniform", CHOICE, 1, OPTION(sampling),
      "how voxels are drawn"},
     {KD_COMPRESS, "--block-size", "2|4|8|16", WHOLE, 1, OPTION(block_size),

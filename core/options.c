@@ -126,6 +126,7 @@ static const number numbers[] = {
     REAL(sampling_rate, false, 0.01, 1),
     REAL(epsilon, false, -1e6, 1e6),
     INTEGER(weights, false, 0, 2),
+    INTEGER(precision, false, 0, 4),
     INTEGER(n_threads, true, 1, 1024),
 };
 

@@ -212,7 +212,8 @@ static kdinr_status train_here(session *s, float *params, kdinr_error *error)
     const kd_backend_config config = {.n_threads = s->run->options->n_threads,
                                       .training = true,
                                       .optimizer = s->run->options->optimizer,
-                                      .max_batch = s->schedule->batch};
+                                      .max_batch = s->schedule->batch,
+                                      .precision = s->run->options->precision};
     const size_t n_values = s->schedule->batch * (size_t)(s->net->n_inputs + s->net->n_outputs);
     bool failed = true;
     kdinr_status status = KDINR_OK;

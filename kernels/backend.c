@@ -1,14 +1,16 @@
 /* The list of compiled-in backends, and how one is found by its name.
- * Above: train.c and decode.c ask for one. Below: cpu/ and reference/. */
+ * Above: train.c and decode.c ask for one. Below: cuda_loader.c, cpu/ and reference/. */
 #include "backend.h"
 
 #include <string.h>
 
 #include "cpu/backend_cpu.h"
+#include "cuda_loader.h"
 #include "reference/reference.h"
 #include "status.h"
 
-static const kd_backend *const backends[] = {&kd_cpu_backend, &kd_reference_backend, NULL};
+static const kd_backend *const backends[] = {&kd_cuda_backend, &kd_cpu_backend,
+                                             &kd_reference_backend, NULL};
 
 const kd_backend *const *kd_backend_list(void)
 {

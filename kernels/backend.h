@@ -53,7 +53,8 @@ typedef struct kd_backend_config {
     int n_threads; /* 0: all */
     bool training; /* false: evaluate only, no optimiser state */
     kdinr_optimizer optimizer;
-    size_t max_batch; /* largest n of train_step and gradient; evaluate takes any n */
+    size_t max_batch;          /* largest n of train_step and gradient; evaluate takes any n */
+    kdinr_precision precision; /* of products, where the backend has a choice */
 } kd_backend_config;
 
 /** One optimiser step's rates. Adam: beta 0.9, 0.999, eps 1e-8, bias-corrected (the paper, sec.

@@ -1,5 +1,5 @@
 /* Times one backend on one network; bench_cpu.py runs it beside other programs. Not a test.
- *   bench_backends BACKEND WIDTH DEPTH INPUTS THREADS BATCH OPTIMIZER SECONDS
+ *   bench_backends BACKEND WIDTH DEPTH INPUTS THREADS BATCH OPTIMIZER SECONDS [PRECISION]
  * e.g.  bench_backends cpu 32 3 4 1 2048 muon 1
  * Prints one line: samples per second of training (gradient and optimiser) and of decoding a grid,
  * weights of the network, and the bytes that training took beside the batch. Each figure is the
@@ -101,19 +101,27 @@ static int allocate(bench *b)
     return 0;
 }
 
+static kdinr_precision read_precision(const char *text)
+{
+    if (strcmp(text, "16") == 0) return KDINR_PRECISION_16;
+    if (strcmp(text, "mixed") == 0) return KDINR_PRECISION_MIXED;
+    return strcmp(text, "tf32") == 0 ? KDINR_PRECISION_TF32 : KDINR_PRECISION_32;
+}
+
 int main(int argc, char **argv)
 {
     kdinr_error error;
-    if (argc != 9) {
+    if (argc != 9 && argc != 10) {
         fprintf(stderr, "usage: bench_backends BACKEND WIDTH DEPTH INPUTS THREADS BATCH "
-                        "muon|adam SECONDS\n");
+                        "muon|adam SECONDS [32|tf32|mixed|16]\n");
         return 2;
     }
     bench b = {.config = {.n_threads = atoi(argv[5]),
                           .training = true,
                           .optimizer = strcmp(argv[7], "adam") == 0 ? KDINR_OPTIMIZER_ADAM
                                                                     : KDINR_OPTIMIZER_MUON,
-                          .max_batch = (size_t)atol(argv[6])},
+                          .max_batch = (size_t)atol(argv[6]),
+                          .precision = argc == 10 ? read_precision(argv[9]) : KDINR_PRECISION_AUTO},
                .seconds = atof(argv[8])};
     const net_case shape = {.width = atoi(argv[2]),
                             .depth = atoi(argv[3]),

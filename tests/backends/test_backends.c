@@ -1,176 +1,37 @@
 /* Every backend, and every instruction set of the cpu backend that runs here, against the
  * reference; the reference against finite differences. Widths and batch sizes are odd on purpose:
- * they leave partial vectors, panels and tiles. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-#include <math.h>
+ * they leave partial vectors, panels and tiles.
+ *   test_backends [BACKEND [PATTERN]]
+ * tests that backend only (exit code 77: it cannot run here), by the cases that match. */
+#include "../check.h"
 
 #include "cpu/backend_cpu.h"
-#include "nets.h"
 #include "reference/reference.h"
+#include "subject.h"
 
 /* Root mean square differences allowed, relative to the reference's root mean square. Single
  * precision gives 1e-6 after some twenty layers. Newton-Schulz multiplies small singular values,
  * and their errors, by up to 3.4445^5. Adam moves even a parameter whose gradient is lost in
  * rounding by the full rate, in either direction. */
-#define EVALUATE_TOLERANCE 1e-5
-#define GRADIENT_TOLERANCE 1e-5
-#define MUON_TOLERANCE     1e-3
-#define ADAM_TOLERANCE     1e-2
+#define EXACT_TOLERANCE 1e-5 /* of values, loss and gradient */
+#define MUON_TOLERANCE  1e-3
+#define ADAM_TOLERANCE  1e-2
+/* The same where products round their factors to 11 bits, for training over all steps. */
+#define ROUNDED_TOLERANCE       2e-2
+#define ROUNDED_TRAIN_TOLERANCE 0.1
 
-enum { MAX_SUBJECTS = 16, GUARDS = 16, TRAIN_STEPS = 4 };
-static const float guard = -12345.678f;
+enum { SKIPPED = 77 };
 
-/* What is tested: a backend, or one instruction set of the cpu backend. */
-typedef struct subject {
-    const kd_backend *backend;
-    const kd_cpu_kernels *path; /* NULL: as backend->open chooses */
-} subject;
-
-/* All subjects that run here, the reference left out. */
-static int list_subjects(subject subjects[MAX_SUBJECTS])
-{
-    int n = 0;
-    for (const kd_backend *const *list = kd_backend_list(); *list != NULL; list++) {
-        if (*list != &kd_reference_backend && (*list)->available(NULL)) {
-            subjects[n++] = (subject){*list, NULL};
-        }
-    }
-    for (int i = 0; kd_cpu_path(i) != NULL; i++) {
-        if (kd_cpu_path_available(i)) subjects[n++] = (subject){&kd_cpu_backend, kd_cpu_path(i)};
-    }
-    return n;
-}
-
-static void *open_subject(const subject *s, const kd_net *net, const kd_backend_config *config)
-{
-    void *state = NULL;
-    const kdinr_status status = s->path == NULL ? s->backend->open(net, config, &state, NULL)
-                                                : kd_cpu_open(s->path, net, config, &state, NULL);
-    assert_int_equal(status, KDINR_OK);
-    assert_non_null(state);
-    return state;
-}
-
-/* n floats with GUARDS guard words on either side. */
-static float *guarded(size_t n)
-{
-    float *memory = malloc((n + 2 * GUARDS) * sizeof *memory);
-    assert_non_null(memory);
-    for (size_t i = 0; i < n + 2 * GUARDS; i++) {
-        memory[i] = guard;
-    }
-    return memory + GUARDS;
-}
-
-static void free_guarded(float *values, size_t n)
-{
-    for (size_t i = 0; i < GUARDS; i++) {
-        assert_true(values[-1 - (ptrdiff_t)i] == guard);
-        assert_true(values[n + i] == guard);
-    }
-    free(values - GUARDS);
-}
-
-static double root_mean_square(const float *a, const float *b, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        const double difference = (double)a[i] - (b == NULL ? 0 : (double)b[i]);
-        sum += difference * difference;
-    }
-    return sqrt(sum / (double)n);
-}
-
-/* A network with parameters, a batch, and what a subject made of them. */
-typedef struct experiment {
-    kd_net net;
-    size_t n;
-    float *params, *coords, *targets; /* without guards: sanitizers see reads past their ends */
-    double loss, train_loss;
-    float *values, *gradient, *trained; /* guarded */
-} experiment;
-
-static void make_inputs(experiment *e, const net_case *shape, size_t n)
-{
-    net_make(shape, &e->net);
-    e->n = n;
-    e->params = malloc(e->net.n_params * sizeof(float));
-    e->coords = malloc(n * (size_t)e->net.n_inputs * sizeof(float));
-    e->targets = malloc(n * (size_t)e->net.n_outputs * sizeof(float));
-    assert_true(e->params != NULL && e->coords != NULL && e->targets != NULL);
-    net_random_params(&e->net, 7 * n + e->net.n_params, e->params);
-    random_fill(n + 1, n * (size_t)e->net.n_inputs, e->coords);
-    random_fill(n + 2, n * (size_t)e->net.n_outputs, e->targets);
-}
-
-static void free_inputs(experiment *e)
-{
-    free(e->params);
-    free(e->coords);
-    free(e->targets);
-}
-
-static size_t value_count(const experiment *e)
-{
-    return e->n * (size_t)e->net.n_outputs;
-}
-
-static void train(const subject *s, void *state, const experiment *e, int n_steps, double *loss)
-{
-    const kd_step step = {.rate_adam = 1e-3, .rate_matrix = 2e-3};
-    for (int i = 0; i < n_steps; i++) {
-        assert_int_equal(
-            s->backend->train_step(state, e->coords, e->targets, e->n, &step, loss, NULL),
-            KDINR_OK);
-    }
-}
-
-/* Everything a subject can do, with n_threads threads; `trained` after n_steps steps. */
-static void run_subject(const subject *s, experiment *e, int n_threads, kdinr_optimizer optimizer,
-                        int n_steps)
-{
-    const kd_backend_config config = {
-        .n_threads = n_threads, .training = true, .optimizer = optimizer, .max_batch = e->n};
-    void *state = open_subject(s, &e->net, &config);
-    e->values = guarded(value_count(e));
-    e->gradient = guarded(e->net.n_params);
-    e->trained = guarded(e->net.n_params);
-    assert_int_equal(s->backend->set_params(state, e->params, NULL), KDINR_OK);
-    assert_int_equal(s->backend->evaluate(state, e->coords, e->n, e->values, NULL), KDINR_OK);
-    assert_int_equal(
-        s->backend->gradient(state, e->coords, e->targets, e->n, e->gradient, &e->loss, NULL),
-        KDINR_OK);
-    train(s, state, e, n_steps, &e->train_loss);
-    assert_int_equal(s->backend->get_params(state, e->trained, NULL), KDINR_OK);
-    s->backend->close(state);
-}
-
-static void free_outputs(experiment *e)
-{
-    free_guarded(e->values, value_count(e));
-    free_guarded(e->gradient, e->net.n_params);
-    free_guarded(e->trained, e->net.n_params);
-}
-
-static void assert_agrees(const experiment *expected, const experiment *found,
+static void assert_agrees(const experiment *expected, const experiment *found, double tolerance,
                           double train_tolerance)
 {
     const size_t n = expected->net.n_params, n_values = value_count(expected);
     const double value = root_mean_square(expected->values, NULL, n_values);
     const double gradient = root_mean_square(expected->gradient, NULL, n);
     const double moved = root_mean_square(expected->trained, expected->params, n);
-    assert_true(root_mean_square(expected->values, found->values, n_values) <=
-                EVALUATE_TOLERANCE * value);
-    assert_true(fabs(expected->loss - found->loss) <= GRADIENT_TOLERANCE * expected->loss);
-    assert_true(root_mean_square(expected->gradient, found->gradient, n) <=
-                GRADIENT_TOLERANCE * gradient);
+    assert_true(root_mean_square(expected->values, found->values, n_values) <= tolerance * value);
+    assert_true(fabs(expected->loss - found->loss) <= tolerance * expected->loss);
+    assert_true(root_mean_square(expected->gradient, found->gradient, n) <= tolerance * gradient);
     assert_true(root_mean_square(expected->trained, found->trained, n) <= train_tolerance * moved);
     assert_true(fabs(expected->train_loss - found->train_loss) <=
                 train_tolerance * expected->train_loss);
@@ -185,25 +46,34 @@ static void assert_same_bits(const experiment *a, const experiment *b)
     assert_memory_equal(&a->train_loss, &b->train_loss, sizeof a->train_loss);
 }
 
-static void compare_subjects(const net_case *shape, size_t n, kdinr_optimizer optimizer,
-                             int n_steps)
+/* Each of n_subjects against the reference. */
+static void compare(const subject *subjects, int n_subjects, const net_case *shape, size_t n,
+                    kdinr_optimizer optimizer, int n_steps)
 {
-    const subject reference = {&kd_reference_backend, NULL};
-    subject subjects[MAX_SUBJECTS];
-    const int n_subjects = list_subjects(subjects);
-    const double train_tolerance =
-        optimizer == KDINR_OPTIMIZER_MUON ? MUON_TOLERANCE : ADAM_TOLERANCE;
+    const subject reference = {.backend = &kd_reference_backend};
     experiment expected;
     make_inputs(&expected, shape, n);
     run_subject(&reference, &expected, 1, optimizer, n_steps);
     for (int i = 0; i < n_subjects; i++) {
+        const bool rounds = subjects[i].precision > KDINR_PRECISION_32;
+        const double exact_train =
+            optimizer == KDINR_OPTIMIZER_MUON ? MUON_TOLERANCE : ADAM_TOLERANCE;
         experiment found = expected;
         run_subject(&subjects[i], &found, 2, optimizer, n_steps);
-        assert_agrees(&expected, &found, train_tolerance);
+        assert_agrees(&expected, &found, rounds ? ROUNDED_TOLERANCE : EXACT_TOLERANCE,
+                      rounds ? ROUNDED_TRAIN_TOLERANCE : exact_train);
         free_outputs(&found);
     }
     free_outputs(&expected);
     free_inputs(&expected);
+}
+
+static void compare_subjects(const net_case *shape, size_t n, kdinr_optimizer optimizer,
+                             int n_steps)
+{
+    subject subjects[MAX_SUBJECTS];
+    const int n_subjects = list_subjects(subjects);
+    compare(subjects, n_subjects, shape, n, optimizer, n_steps);
 }
 
 /* All widths and block kinds; the other properties take turns. */
@@ -236,6 +106,25 @@ static void adam_agrees_with_reference(void **unused)
 {
     (void)unused;
     compare_widths(33, KDINR_OPTIMIZER_ADAM);
+}
+
+/* Both kinds of blocks; widths that go the fused path of the cuda backend and one that does not. */
+static void rounded_products_agree_with_reference(void **unused)
+{
+    (void)unused;
+    static const int widths[] = {8, 24, 9};
+    subject subjects[MAX_SUBJECTS];
+    const int n_subjects = list_rounding_subjects(subjects);
+    for (size_t w = 0; n_subjects > 0 && w < sizeof widths / sizeof *widths; w++) {
+        for (int block_layers = 2; block_layers <= 3; block_layers++) {
+            const net_case shape = {.width = widths[w],
+                                    .depth = 2,
+                                    .n_inputs = block_layers + 1,
+                                    .n_outputs = block_layers,
+                                    .block_layers = block_layers};
+            compare(subjects, n_subjects, &shape, 333, KDINR_OPTIMIZER_MUON, TRAIN_STEPS);
+        }
+    }
 }
 
 static void widest_network_agrees_with_reference(void **unused)
@@ -306,7 +195,7 @@ static double reference_loss(void *state, const experiment *e, const float *para
 /* Central differences; the reference computes in doubles, so they are good to about 1e-6. */
 static void check_differences(const net_case *shape)
 {
-    const subject reference = {&kd_reference_backend, NULL};
+    const subject reference = {.backend = &kd_reference_backend};
     const double tolerance = 1e-4;
     experiment e;
     make_inputs(&e, shape, 5);
@@ -474,12 +363,35 @@ static void sample_has_same_bits_alone_and_in_any_place(void **unused)
         const net_case shape = {
             .width = 7, .depth = 2, .n_inputs = 4, .n_outputs = 3, .block_layers = block_layers};
         experiment e;
-        make_inputs(&e, &shape, 1000);
+        make_inputs(&e, &shape, 500);
         for (int i = 0; i < n_subjects; i++) {
             check_places(&subjects[i], &e);
         }
         free_inputs(&e);
     }
+}
+
+static void rounded_sample_has_same_bits_alone_and_in_any_place(void **unused)
+{
+    (void)unused;
+    subject subjects[MAX_SUBJECTS];
+    const int n_subjects = list_rounding_subjects(subjects);
+    const net_case shape = {
+        .width = 8, .depth = 1, .n_inputs = 4, .n_outputs = 2, .block_layers = 3};
+    const kd_grid grid = {.n = {13, 3, 2}, .time = 0.3f};
+    float axes[64];
+    experiment e;
+    make_inputs(&e, &shape, 100);
+    random_fill(5, 64, axes);
+    for (int i = 0; i < n_subjects; i++) {
+        kd_grid placed = grid;
+        for (int a = 0; a < 3; a++) {
+            placed.axes[a] = axes + 16 * a;
+        }
+        check_places(&subjects[i], &e);
+        check_grid(&subjects[i], &shape, &placed);
+    }
+    free_inputs(&e);
 }
 
 /* Parameters come back as they went in, and setting them forgets the optimiser's past. */
@@ -488,7 +400,7 @@ static void set_params_starts_afresh(void **unused)
     (void)unused;
     subject subjects[MAX_SUBJECTS];
     int n_subjects = list_subjects(subjects);
-    subjects[n_subjects++] = (subject){&kd_reference_backend, NULL};
+    subjects[n_subjects++] = (subject){.backend = &kd_reference_backend};
     const net_case shape = {
         .width = 5, .depth = 1, .n_inputs = 3, .n_outputs = 1, .block_layers = 3};
     experiment e;
@@ -617,7 +529,7 @@ static void batch_of_wrong_size_is_refused(void **unused)
     (void)unused;
     subject subjects[MAX_SUBJECTS];
     int n_subjects = list_subjects(subjects);
-    subjects[n_subjects++] = (subject){&kd_reference_backend, NULL};
+    subjects[n_subjects++] = (subject){.backend = &kd_reference_backend};
     const net_case shape = {
         .width = 2, .depth = 1, .n_inputs = 3, .n_outputs = 1, .block_layers = 3};
     experiment e;
@@ -647,13 +559,45 @@ static void backends_are_found_by_name(void **unused)
     assert_non_null(strstr(error.message, "reference"));
 }
 
-int main(void)
+static void backends_name_why_they_cannot_run(void **unused)
 {
+    (void)unused;
+    for (const kd_backend *const *list = kd_backend_list(); *list != NULL; list++) {
+        const char *reason = "not asked";
+        const kd_backend *found = NULL;
+        kdinr_error error = {KDINR_OK, ""};
+        if ((*list)->available(&reason)) {
+            assert_null(reason);
+        } else {
+            assert_int_equal(kd_backend_find((*list)->name, &found, &error), KDINR_ERROR_BACKEND);
+            assert_true(strlen(reason) > 0 && strstr(error.message, reason) != NULL);
+        }
+    }
+}
+
+/* Is what the command line asks for here? Prints why not. */
+static bool find_wanted(void)
+{
+    const kd_backend *found = NULL;
+    kdinr_error error = {KDINR_OK, ""};
+    if (wanted == NULL || kd_backend_find(wanted, &found, &error) == KDINR_OK) return true;
+    print_message("skipped: %s\n", error.message);
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    wanted = argc > 1 ? argv[1] : NULL;
+    if (!find_wanted()) return SKIPPED;
+    if (argc > 2) cmocka_set_test_filter(argv[2]);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(backends_name_why_they_cannot_run),
         cmocka_unit_test(backends_are_found_by_name),
         cmocka_unit_test(reference_gradient_equals_finite_differences),
         cmocka_unit_test(muon_agrees_with_reference),
         cmocka_unit_test(adam_agrees_with_reference),
+        cmocka_unit_test(rounded_products_agree_with_reference),
+        cmocka_unit_test(rounded_sample_has_same_bits_alone_and_in_any_place),
         cmocka_unit_test(widest_network_agrees_with_reference),
         cmocka_unit_test(other_forms_agree_with_reference),
         cmocka_unit_test(threads_do_not_change_bits),

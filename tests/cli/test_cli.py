@@ -584,7 +584,11 @@ class Usage(Case):
         self.assertEqual(self.run_kdinr().returncode, 2)
 
     def test_backends(self):
-        self.assertIn("reference", self.ok("info", "--backends"))
+        lines = self.ok("info", "--backends").splitlines()
+        self.assertEqual([line.split()[0] for line in lines], ["cuda", "cpu", "reference", "auto"])
+        self.assertRegex(lines[0], "^cuda +(available|not available: .+)$")
+        self.assertRegex(lines[1], "^cpu +available$")
+        self.assertRegex(lines[3], "^auto +chooses (cuda|cpu)$")
 
 
 if __name__ == "__main__":

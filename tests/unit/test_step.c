@@ -12,7 +12,8 @@
 static void *open_instance(const kd_backend *backend, kdinr_optimizer optimizer)
 {
     const kd_net_shape shape = {3, 1, REF_M, REF_D, 3, 7.0f, 30.0f, KD_FORM_KDINR};
-    const kd_backend_config config = {1, true, optimizer, REF_BATCH};
+    const kd_backend_config config = {
+        .n_threads = 1, .training = true, .optimizer = optimizer, .max_batch = REF_BATCH};
     void *instance;
     kdinr_error error;
     kd_net net;

@@ -1,0 +1,214 @@
+/* The cuda backend's instance: memory on the device, parameters in and out; and the module's entry,
+ * which cuda_loader.c calls. Above: backend.h. Below: batch.cu for training, evaluate.cu for
+ * decoding, lane.cu for streams and working memory. */
+#include <stdlib.h>
+
+#include "blocks.h"
+#include "cuda/check.h"
+#include "cuda/fused.h"
+#include "cuda/instance.h"
+#include "cuda_module.h"
+
+enum { OLDEST_MAJOR = 8 };
+
+/* Why the first device cannot be used, or NULL. */
+static const char *device_fault(void)
+{
+    int n_devices = 0, driver = 0, major = 0;
+    cudaError_t code = cudaDriverGetVersion(&driver);
+    if (code == cudaSuccess && driver == 0) return "no NVIDIA driver is installed";
+    if (code == cudaSuccess) code = cudaGetDeviceCount(&n_devices);
+    if (code == cudaSuccess && n_devices == 0) code = cudaErrorNoDevice;
+    if (code == cudaSuccess) {
+        code = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    }
+    if (code != cudaSuccess) {
+        (void)cudaGetLastError();
+        return cudaGetErrorString(code);
+    }
+    return major >= OLDEST_MAJOR ? NULL : "the device is older than compute capability 8.0";
+}
+
+static bool cuda_available(const char **reason)
+{
+    const char *fault = device_fault();
+    if (reason != NULL) *reason = fault;
+    return fault == NULL;
+}
+
+static void cuda_close(void *state)
+{
+    kd_cuda_instance *self = (kd_cuda_instance *)state;
+    if (self == NULL) return;
+    if (self->graph != NULL) cudaGraphExecDestroy(self->graph);
+    kd_cuda_lane_drop(self->lane);
+    cudaFree(self->d_params);
+    cudaFree(self->d_packed);
+    cudaFree(self->d_matrices);
+    cudaFree(self->d_hidden);
+    cudaFree(self->d_scratch);
+    cudaFree(self->d_gradient);
+    cudaFree(self->d_first);
+    cudaFree(self->d_second);
+    kd_cuda_lanes_release();
+    free(self);
+}
+
+/* Copies and fills here are rare and waited for: lanes do not wait for the default stream. */
+static kdinr_status copy(void *to, const void *from, size_t size, cudaMemcpyKind kind,
+                         kdinr_error *error)
+{
+    KD_CUDA_TRY(cudaMemcpy(to, from, size, kind), error);
+    KD_CUDA_TRY(cudaStreamSynchronize(0), error);
+    return KDINR_OK;
+}
+
+static kdinr_status clear(float *d_values, size_t n, kdinr_error *error)
+{
+    KD_CUDA_TRY(cudaMemset(d_values, 0, n * sizeof(float)), error);
+    KD_CUDA_TRY(cudaStreamSynchronize(0), error);
+    return KDINR_OK;
+}
+
+static kdinr_status allocate(float **d_values, size_t n, kdinr_error *error)
+{
+    KD_CUDA_TRY(cudaMalloc((void **)d_values, n * sizeof(float)), error);
+    return clear(*d_values, n, error);
+}
+
+/* d_hidden [n_params] says which parameters Muon moves. */
+static kdinr_status mark_hidden(kd_cuda_instance *self, kdinr_error *error)
+{
+    KD_CUDA_TRY(cudaMalloc((void **)&self->d_hidden, self->net.n_params), error);
+    KD_CUDA_TRY(cudaMemset(self->d_hidden, 0, self->net.n_params), error);
+    for (int l = 0; l < self->net.n_layers; l++) {
+        const kd_layer *layer = &self->net.layers[l];
+        if (!kd_blocks_hidden(&self->net, l)) continue;
+        KD_CUDA_TRY(cudaMemset(self->d_hidden + layer->weights, 1,
+                               (size_t)layer->n_out * (size_t)layer->n_in),
+                    error);
+    }
+    KD_CUDA_TRY(cudaStreamSynchronize(0), error);
+    return KDINR_OK;
+}
+
+static kdinr_status open_muon(kd_cuda_instance *self, kdinr_error *error)
+{
+    const size_t size = (size_t)self->muon.n_matrices * sizeof *self->d_matrices;
+    KD_TRY(mark_hidden(self, error));
+    KD_TRY(allocate(&self->d_scratch, self->muon.n_scratch, error));
+    KD_CUDA_TRY(cudaMalloc((void **)&self->d_matrices, size), error);
+    return copy(self->d_matrices, self->muon.matrices, size, cudaMemcpyHostToDevice, error);
+}
+
+static kdinr_status open_training(kd_cuda_instance *self, kdinr_error *error)
+{
+    const kd_net *net = &self->net;
+    const size_t max_batch = self->config.max_batch, n = net->n_params;
+    const bool fused = self->d_packed != NULL;
+    kd_cuda_layout_desk(net, fused, max_batch, NULL, &self->desk);
+    KD_TRY(kd_cuda_lane_take(self->desk.size, kd_cuda_layout_pinned(net, max_batch),
+                             self->config.precision, &self->lane, error));
+    kd_cuda_layout_desk(net, fused, max_batch, self->lane->d_memory, &self->desk);
+    KD_TRY(allocate(&self->d_gradient, n, error));
+    KD_TRY(allocate(&self->d_first, n, error));
+    KD_TRY(allocate(&self->d_second, n, error));
+    kd_cuda_muon_plan_make(net, &self->muon);
+    return self->config.optimizer == KDINR_OPTIMIZER_MUON ? open_muon(self, error) : KDINR_OK;
+}
+
+static bool goes_fused(const kd_net *net, kdinr_precision precision)
+{
+    return precision != KDINR_PRECISION_32 && precision != KDINR_PRECISION_TF32 &&
+           kd_fused_supports(net);
+}
+
+static kdinr_status open_all(kd_cuda_instance *self, kdinr_error *error)
+{
+    KD_TRY(allocate(&self->d_params, self->net.n_params, error));
+    if (goes_fused(&self->net, self->config.precision)) {
+        KD_CUDA_TRY(cudaMalloc((void **)&self->d_packed, kd_fused_packed_size(&self->net)), error);
+    }
+    return self->config.training ? open_training(self, error) : KDINR_OK;
+}
+
+static kdinr_status cuda_open(const kd_net *net, const kd_backend_config *config, void **state,
+                              kdinr_error *error)
+{
+    *state = NULL;
+    kd_cuda_instance *self = (kd_cuda_instance *)calloc(1, sizeof *self);
+    if (self == NULL) return kd_fail_memory(error, sizeof *self, "cuda backend");
+    self->net = *net;
+    self->config = *config;
+    kd_cuda_lanes_hold();
+    const kdinr_status status = open_all(self, error);
+    if (status != KDINR_OK) {
+        cuda_close(self);
+        return status;
+    }
+    *state = self;
+    return KDINR_OK;
+}
+
+static kdinr_status cuda_set_params(void *state, const float *params, kdinr_error *error)
+{
+    kd_cuda_instance *self = (kd_cuda_instance *)state;
+    const size_t n = self->net.n_params;
+    KD_TRY(copy(self->d_params, params, n * sizeof *params, cudaMemcpyHostToDevice, error));
+    if (self->d_packed != NULL) {
+        KD_CUDA_TRY((cudaError_t)kd_fused_pack(&self->net, self->d_params, self->d_packed, NULL),
+                    error);
+        KD_CUDA_TRY(cudaStreamSynchronize(0), error);
+    }
+    self->step = 0;
+    if (!self->config.training) return KDINR_OK;
+    KD_TRY(clear(self->d_first, n, error));
+    return clear(self->d_second, n, error);
+}
+
+static kdinr_status cuda_get_params(void *state, float *params, kdinr_error *error)
+{
+    const kd_cuda_instance *self = (const kd_cuda_instance *)state;
+    return copy(params, self->d_params, self->net.n_params * sizeof *params, cudaMemcpyDeviceToHost,
+                error);
+}
+
+static kdinr_status check_batch(const kd_cuda_instance *self, size_t n, kdinr_error *error)
+{
+    const size_t most = self->config.training ? self->config.max_batch : 0;
+    if (n >= 1 && n <= most) return KDINR_OK;
+    return kd_fail(error, KDINR_ERROR_ARGUMENT, "batch of %zu samples; this instance takes %zu", n,
+                   most);
+}
+
+static kdinr_status cuda_gradient(void *state, const float *coords, const float *targets, size_t n,
+                                  float *gradient, double *loss, kdinr_error *error)
+{
+    kd_cuda_instance *self = (kd_cuda_instance *)state;
+    KD_TRY(check_batch(self, n, error));
+    KD_TRY(kd_cuda_batch_gradient(self, coords, targets, n, loss, error));
+    return copy(gradient, self->d_gradient, self->net.n_params * sizeof *gradient,
+                cudaMemcpyDeviceToHost, error);
+}
+
+static kdinr_status cuda_train_step(void *state, const float *coords, const float *targets,
+                                    size_t n, const kd_step *step, double *loss, kdinr_error *error)
+{
+    kd_cuda_instance *self = (kd_cuda_instance *)state;
+    KD_TRY(check_batch(self, n, error));
+    return kd_cuda_batch_step(self, coords, targets, n, step, loss, error);
+}
+
+static const kd_backend backend = {
+    "cuda",          cuda_available, cuda_open,       cuda_close,       cuda_set_params,
+    cuda_get_params, cuda_gradient,  cuda_train_step, kd_cuda_evaluate, kd_cuda_evaluate_grid};
+
+extern "C" KDINR_API const kd_cuda_module *kdinr_cuda_module(void);
+
+const kd_cuda_module *kdinr_cuda_module(void)
+{
+    static const kd_cuda_module module = {
+        KD_CUDA_MODULE_VERSION, KDINR_VERSION,   sizeof(kd_net),     sizeof(kd_backend_config),
+        sizeof(kd_step),        sizeof(kd_grid), sizeof(kd_backend), &backend};
+    return &module;
+}

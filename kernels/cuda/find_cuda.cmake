@@ -1,0 +1,46 @@
+# Sets KDINR_CUDA_FOUND: is there what kdinr_cuda.so takes, and is it wanted? nvcc knows neither the
+# sanitizers nor gcov, so AUTO leaves the module out where they are in.
+set(KDINR_CUDA_FOUND FALSE)
+set(fault "")
+if(NOT KDINR_CUDA)
+  set(fault "KDINR_CUDA is OFF")
+elseif(KDINR_CUDA STREQUAL "AUTO" AND
+       (KDINR_SANITIZE OR KDINR_TSAN OR KDINR_COVERAGE OR KDINR_FUZZ))
+  set(fault "not with sanitizers or coverage")
+else()
+  find_program(KDINR_NVCC nvcc HINTS ENV CUDA_PATH ENV CUDA_HOME PATH_SUFFIXES bin
+    PATHS /usr/local/cuda)
+  if(KDINR_NVCC)
+    include(CheckLanguage)
+    set(ENV{CUDACXX} "${KDINR_NVCC}")
+    check_language(CUDA)
+    get_filename_component(CUDAToolkit_ROOT "${KDINR_NVCC}/../.." ABSOLUTE)
+    find_package(CUDAToolkit 12 QUIET)
+  endif()
+  if(NOT KDINR_NVCC)
+    set(fault "there is no nvcc in PATH or /usr/local/cuda/bin; set CUDA_PATH")
+  elseif(NOT CMAKE_CUDA_COMPILER)
+    set(fault "${KDINR_NVCC} compiles nothing here")
+  elseif(NOT TARGET CUDA::cudart_static OR NOT TARGET CUDA::cublas)
+    set(fault "CUDA 12 or later with cuBLAS is not beside ${KDINR_NVCC}")
+  endif()
+endif()
+
+if(fault AND NOT KDINR_CUDA STREQUAL "ON")
+  message(STATUS "CUDA module: not built, ${fault}")
+elseif(fault)
+  message(FATAL_ERROR "KDINR_CUDA is ON, but ${fault}")
+else()
+  # Ampere to Hopper and, as PTX, what comes later.
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90)
+  endif()
+  set(CMAKE_CUDA_STANDARD 17)
+  enable_language(CUDA)
+  set(KDINR_CUDA_FOUND TRUE)
+  message(STATUS "CUDA module: built by ${KDINR_NVCC} for ${CMAKE_CUDA_ARCHITECTURES}")
+  add_library(kd_cuda_warnings INTERFACE)
+  target_compile_options(kd_cuda_warnings INTERFACE
+    $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${KDINR_WERROR}>>:-Werror=all-warnings>
+    $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wconversion,-Wshadow>)
+endif()

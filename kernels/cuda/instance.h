@@ -1,0 +1,97 @@
+/* One network on the device. backend_cuda.cu makes it, batch.cu trains it, evaluate.cu decodes it,
+ * layout.cu says what lies where in a lane's memory. Its products go path 2 (fused.h) or,
+ * where the width does not allow that or fp32 or TF32 was asked for, path 1 (operations.h). */
+#ifndef KD_CUDA_INSTANCE_H
+#define KD_CUDA_INSTANCE_H
+
+#include "backend.h"
+#include "cuda/operations.h"
+
+/* Samples that go through the network at a time, fewer for wide networks (layout.cu). Decoding
+ * always moves this many, even for one sample: cuBLAS chooses its order of summation by the sizes,
+ * and a sample's bits must not depend on how many there are. The tests set small ones. */
+#ifndef KD_CUDA_EVALUATE_ROWS
+#define KD_CUDA_EVALUATE_ROWS 16384
+#endif
+#ifndef KD_CUDA_FUSED_ROWS /* path 2, whose bits do not depend on it */
+#define KD_CUDA_FUSED_ROWS 262144
+#endif
+#ifndef KD_CUDA_TRAIN_ROWS
+#define KD_CUDA_TRAIN_ROWS 65536
+#endif
+
+/* The head of what is copied to the device for a step; the batch follows at once: coords
+ * [n][n_inputs], targets [n][n_outputs]. In pinned memory a head of the same size comes before, in
+ * which the step's loss returns. */
+typedef struct kd_cuda_head {
+    kd_cuda_rates rates;
+} kd_cuda_head;
+
+/* A training instance's lane. */
+typedef struct kd_cuda_desk {
+    size_t rows; /* of one pass */
+    kd_cuda_head *d_head;
+    double *d_loss;      /* path 1 */
+    float *d_fused_loss; /* path 2 */
+    kd_cuda_pass pass;   /* path 1 */
+    char *d_workspace;   /* path 2 */
+    size_t size;         /* bytes of all that */
+} kd_cuda_desk;
+
+/* A decoding lane. */
+typedef struct kd_cuda_window {
+    size_t rows;
+    float *d_axes;     /* [axes' points, one axis after the other] */
+    float *d_coords;   /* [rows][n_inputs] */
+    float *d_values;   /* [rows][n_outputs] */
+    kd_cuda_pass pass; /* path 1 */
+    size_t size;
+} kd_cuda_window;
+
+typedef struct kd_cuda_instance {
+    kd_net net;
+    kd_backend_config config;
+    size_t step;     /* optimiser steps done */
+    float *d_params; /* [n_params]; the optimisers move these */
+    char *d_packed;  /* what products read of them on path 2; NULL: path 1 */
+    /* training only: */
+    kd_cuda_lane *lane;
+    kd_cuda_desk desk;
+    kd_cuda_muon_plan muon;
+    kd_cuda_matrix *d_matrices; /* NULL: the optimiser is Adam, as are */
+    unsigned char *d_hidden;
+    float *d_scratch;
+    float *d_gradient, *d_first, *d_second;
+    size_t graph_n, direct_n; /* samples of the step that `graph` does, and of the last other */
+    cudaGraphExec_t graph;    /* NULL: none yet */
+} kd_cuda_instance;
+
+/** Lay out a lane's memory for training with batches of config.max_batch, or for decoding with
+ *  n_axes points of axes in all. With d_memory NULL only rows and size are good.
+ *  fused  in  path 2 */
+void kd_cuda_layout_desk(const kd_net *net, bool fused, size_t max_batch, char *d_memory,
+                         kd_cuda_desk *desk);
+void kd_cuda_layout_window(const kd_net *net, bool fused, size_t n_axes, char *d_memory,
+                           kd_cuda_window *window);
+
+/** Bytes of pinned memory that a training lane needs. */
+size_t kd_cuda_layout_pinned(const kd_net *net, size_t max_batch);
+
+/** backend.h's gradient; n is known to be allowed. The gradient stays in d_gradient.
+ *  errors  BACKEND */
+kdinr_status kd_cuda_batch_gradient(kd_cuda_instance *self, const float *coords,
+                                    const float *targets, size_t n, double *loss,
+                                    kdinr_error *error);
+
+/** backend.h's train_step; n is known to be allowed.
+ *  errors  BACKEND */
+kdinr_status kd_cuda_batch_step(kd_cuda_instance *self, const float *coords, const float *targets,
+                                size_t n, const kd_step *step, double *loss, kdinr_error *error);
+
+/** As backend.h says. */
+kdinr_status kd_cuda_evaluate(void *state, const float *coords, size_t n, float *values,
+                              kdinr_error *error);
+kdinr_status kd_cuda_evaluate_grid(void *state, const kd_grid *grid, float *values,
+                                   kdinr_error *error);
+
+#endif

@@ -1,0 +1,191 @@
+/* Muon on all hidden matrices at once: momentum, then the nearest orthogonal matrix by five
+ * Newton-Schulz steps (Jordan et al., 2024). Before: backward.cu. After: the next batch.
+ * X is the update with its smaller dimension as rows: X <- P X with P = aI + bA + cA^2, A = X X^T.
+ * Matrices of one shape go through cuBLAS together. */
+#include <math.h>
+
+#include "blocks.h"
+#include "cuda/check.h"
+#include "cuda/walk.h"
+#include "cuda/operations.h"
+
+enum { NEWTON_SCHULZ_STEPS = 5 };
+
+static int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static int larger(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+/* Put all hidden matrices of layer l's shape into a new group. */
+static void add_group(const kd_net *net, int l, kd_cuda_muon_plan *plan)
+{
+    const int rows = smaller(net->layers[l].n_out, net->layers[l].n_in);
+    const int columns = larger(net->layers[l].n_out, net->layers[l].n_in);
+    const size_t n = (size_t)rows * (size_t)columns;
+    kd_cuda_group *group = &plan->groups[plan->n_groups++];
+    *group = {rows, columns, plan->n_matrices, 0, plan->n_x};
+    for (int k = l; k < net->n_layers - 1; k++) {
+        const kd_layer *layer = &net->layers[k];
+        if (smaller(layer->n_out, layer->n_in) != rows) continue;
+        if (larger(layer->n_out, layer->n_in) != columns) continue;
+        plan->matrices[plan->n_matrices++] = {(unsigned)layer->weights, layer->n_out, layer->n_in,
+                                              (unsigned)plan->n_x};
+        plan->n_x += n;
+        group->count++;
+    }
+    const size_t n_square = (size_t)group->count * (size_t)rows * (size_t)rows;
+    if (n_square > plan->n_square) plan->n_square = n_square;
+}
+
+static bool is_grouped(const kd_net *net, int l, const kd_cuda_muon_plan *plan)
+{
+    for (int g = 0; g < plan->n_groups; g++) {
+        if (plan->groups[g].rows == smaller(net->layers[l].n_out, net->layers[l].n_in) &&
+            plan->groups[g].columns == larger(net->layers[l].n_out, net->layers[l].n_in)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void kd_cuda_muon_plan_make(const kd_net *net, kd_cuda_muon_plan *plan)
+{
+    *plan = {};
+    for (int l = 0; l < net->n_layers; l++) {
+        if (kd_blocks_hidden(net, l) && !is_grouped(net, l, plan)) add_group(net, l, plan);
+    }
+    plan->n_scratch = 2 * plan->n_x + 2 * plan->n_square;
+}
+
+/* One block per matrix: momentum moves; x becomes the Nesterov update over its Frobenius norm. */
+__global__ void nesterov_kernel(const kd_cuda_matrix *matrices, const float *gradients,
+                                float *momenta, float *scratch)
+{
+    __shared__ double shared[KD_CUDA_BLOCK];
+    const kd_cuda_matrix matrix = matrices[blockIdx.x];
+    const unsigned n_out = (unsigned)matrix.n_out, n_in = (unsigned)matrix.n_in, n = n_out * n_in;
+    const float *gradient = gradients + matrix.weights;
+    float *momentum = momenta + matrix.weights, *x = scratch + matrix.x;
+    double sum = 0;
+    for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
+        const float moved = momentum[i] + 0.05f * (gradient[i] - momentum[i]);
+        const float update = gradient[i] + 0.95f * (moved - gradient[i]);
+        momentum[i] = moved;
+        x[n_out > n_in ? i % n_in * n_out + i / n_in : i] = update;
+        sum += (double)update * (double)update;
+    }
+    const float shrink = (float)(1 / (sqrt(kd_cuda_block_sum(sum, shared)) + 1e-12));
+    for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
+        x[i] *= shrink;
+    }
+}
+
+/* p [n / rows^2][rows][rows]: in A^2, out aI + bA + cA^2 */
+__global__ void polynomial_kernel(unsigned n, unsigned rows, const float *a, float *p)
+{
+    for (unsigned i = kd_cuda_first(); i < n; i += kd_cuda_stride()) {
+        const unsigned row = i / rows % rows, column = i % rows;
+        p[i] = (row == column ? 3.4445f : 0.0f) - 4.7750f * a[i] + 2.0315f * p[i];
+    }
+}
+
+/* Block (x, y) moves its part of matrix y against its update. */
+__global__ void move_kernel(const kd_cuda_matrix *matrices, const kd_cuda_rates *rates,
+                            const float *scratch, float *params)
+{
+    const kd_cuda_matrix matrix = matrices[blockIdx.y];
+    const unsigned n_out = (unsigned)matrix.n_out, n_in = (unsigned)matrix.n_in, n = n_out * n_in;
+    const float *x = scratch + matrix.x;
+    const float move = rates->matrix * 0.2f * sqrtf((float)(n_out > n_in ? n_out : n_in));
+    for (unsigned i = kd_cuda_first(); i < n; i += kd_cuda_stride()) {
+        params[matrix.weights + i] -= move * x[n_out > n_in ? i % n_in * n_out + i / n_in : i];
+    }
+}
+
+/* c = op(a) b for each of a group's matrices, as cuBLAS sees them: [columns][rows]. */
+typedef struct product {
+    cublasOperation_t op;
+    int m, n, k;
+    const float *a, *b;
+    int a_column, b_column; /* floats from column to column */
+    size_t a_next, b_next;  /* floats from matrix to matrix */
+    float *c;               /* [n][m] */
+} product;
+
+static kdinr_status multiply(const kd_cuda_lane *lane, const product *p, int count,
+                             kdinr_error *error)
+{
+    const float one = 1, zero = 0;
+    KD_CUBLAS_TRY(cublasSgemmStridedBatched(lane->blas, p->op, CUBLAS_OP_N, p->m, p->n, p->k, &one,
+                                            p->a, p->a_column, (long long)p->a_next, p->b,
+                                            p->b_column, (long long)p->b_next, &zero, p->c, p->m,
+                                            (long long)p->m * p->n, count),
+                  error);
+    return KDINR_OK;
+}
+
+/* One Newton-Schulz step of a group: next = P x. a, p: scratch [count][rows][rows] */
+static kdinr_status iterate(const kd_cuda_lane *lane, const kd_cuda_group *group, const float *x,
+                            float *a, float *p, float *next, kdinr_error *error)
+{
+    const int rows = group->rows, columns = group->columns;
+    const size_t square = (size_t)rows * (size_t)rows, whole = (size_t)rows * (size_t)columns;
+    const unsigned n = (unsigned)(square * (size_t)group->count);
+    const product gram = {CUBLAS_OP_T, rows,    rows,  columns, x, x,
+                          columns,     columns, whole, whole,   a};
+    const product power = {CUBLAS_OP_N, rows, rows, rows, a, a, rows, rows, square, square, p};
+    const product apply = {CUBLAS_OP_N, columns, rows,  rows,   x,   p,
+                           columns,     rows,    whole, square, next};
+    KD_TRY(multiply(lane, &gram, group->count, error));
+    KD_TRY(multiply(lane, &power, group->count, error));
+    KD_LAUNCH(polynomial_kernel, kd_cuda_blocks(n), KD_CUDA_BLOCK, 0, lane->stream, n,
+              (unsigned)rows, a, p);
+    KD_CUDA_TRY(cudaGetLastError(), error);
+    return multiply(lane, &apply, group->count, error);
+}
+
+/* After an odd number of steps the result is in the second half of the updates' memory. */
+static kdinr_status orthogonalise(const kd_cuda_lane *lane, const kd_cuda_muon_plan *plan,
+                                  float *scratch, kdinr_error *error)
+{
+    float *a = scratch + 2 * plan->n_x, *p = a + plan->n_square;
+    for (int g = 0; g < plan->n_groups; g++) {
+        float *x = scratch + plan->groups[g].x, *next = x + plan->n_x;
+        for (int i = 0; i < NEWTON_SCHULZ_STEPS; i++) {
+            KD_TRY(iterate(lane, &plan->groups[g], x, a, p, next, error));
+            float *swap = x;
+            x = next;
+            next = swap;
+        }
+    }
+    return KDINR_OK;
+}
+
+static size_t largest_matrix(const kd_cuda_muon_plan *plan)
+{
+    size_t most = 1;
+    for (int g = 0; g < plan->n_groups; g++) {
+        const size_t n = (size_t)plan->groups[g].rows * (size_t)plan->groups[g].columns;
+        if (n > most) most = n;
+    }
+    return most;
+}
+
+kdinr_status kd_cuda_muon(const kd_cuda_lane *lane, const kd_cuda_muon_plan *plan,
+                          const kd_cuda_muon_data *data, kdinr_error *error)
+{
+    const dim3 grid(kd_cuda_blocks(largest_matrix(plan)), (unsigned)plan->n_matrices);
+    KD_LAUNCH(nesterov_kernel, (unsigned)plan->n_matrices, KD_CUDA_BLOCK, 0, lane->stream,
+              data->matrices, data->gradient, data->momentum, data->scratch);
+    KD_CUDA_TRY(cudaGetLastError(), error);
+    KD_TRY(orthogonalise(lane, plan, data->scratch, error));
+    KD_LAUNCH(move_kernel, grid, KD_CUDA_BLOCK, 0, lane->stream, data->matrices, data->rates,
+              data->scratch + plan->n_x, data->params);
+    KD_CUDA_TRY(cudaGetLastError(), error);
+    return KDINR_OK;
+}

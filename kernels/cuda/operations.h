@@ -1,0 +1,106 @@
+/* The operations of path 1: single precision, products by cuBLAS, all else by kernels of our own.
+ * Each enqueues its work on the lane's stream and returns; nothing here waits. Matrices lie as in
+ * kd_net, rows of samples as [rows][neurons]. Every sum has a fixed order, so that the same input
+ * gives the same bits. backend_cuda.cu and batch.cu call them in the order forward, loss, backward,
+ * muon, adam. */
+#ifndef KD_CUDA_OPERATIONS_H
+#define KD_CUDA_OPERATIONS_H
+
+#include "backend.h"
+#include "cuda/lane.h"
+
+/** What one pass of `rows` samples through the network reads and writes; all in device memory. */
+typedef struct kd_cuda_pass {
+    int rows;
+    const float *coords;               /* [rows][n_inputs] */
+    float *outputs[KD_NET_MAX_LAYERS]; /* [rows][n_out], the residual is already in it */
+    float *slopes[KD_NET_MAX_LAYERS];  /* [rows][n_out]; NULL: not wanted */
+    float *by[3];                      /* [rows][widest layer] derivatives of the loss; training */
+    float *column_sums;                /* [KD_CUDA_MAX_RUNS][widest layer]; training */
+    double *losses;                    /* [KD_CUDA_MAX_BLOCKS]; training */
+} kd_cuda_pass;
+
+/** Runs of rows whose sums are formed apart and then added, at most. */
+enum { KD_CUDA_MAX_RUNS = 64 };
+
+/** What a step's optimisers need to know, in device memory. */
+typedef struct kd_cuda_rates {
+    float adam;         /* rate / (1 - 0.9^k) in step k */
+    float root_of_bias; /* 1 / sqrt(1 - 0.999^k) */
+    float matrix;       /* rate of hidden matrices with Muon */
+    float unused;
+} kd_cuda_rates;
+
+/** One hidden matrix as Muon moves it. */
+typedef struct kd_cuda_matrix {
+    unsigned weights; /* offset in the parameters */
+    int n_out, n_in;
+    unsigned x; /* offset in scratch: the update [smaller][larger of n_out, n_in] */
+} kd_cuda_matrix;
+
+/** Hidden matrices of one shape, one after the other in `matrices` and in scratch. */
+typedef struct kd_cuda_group {
+    int rows, columns; /* the smaller and the larger dimension */
+    int first, count;
+    size_t x; /* offset in scratch of the first one's update */
+} kd_cuda_group;
+
+/** Where Muon finds its matrices and scratch. */
+typedef struct kd_cuda_muon_plan {
+    kd_cuda_group groups[4];
+    int n_groups, n_matrices;
+    size_t n_x;       /* floats of all updates */
+    size_t n_square;  /* floats of the largest group's square matrices */
+    size_t n_scratch; /* 2 n_x + 2 n_square */
+    kd_cuda_matrix matrices[KD_NET_MAX_LAYERS];
+} kd_cuda_muon_plan;
+
+/** Fill pass->outputs, and slopes where there are any (omega * cos of the sine's argument).
+ *  params  in  [n_params]; weights as products use them
+ *  errors  BACKEND */
+kdinr_status kd_cuda_forward(const kd_cuda_lane *lane, const kd_net *net, const float *d_params,
+                             const kd_cuda_pass *pass, kdinr_error *error);
+
+/** Squared misses of the answers, and pass->by[0] [rows][n_outputs] = scale * miss.
+ *  targets  in      [rows][n_outputs]
+ *  add      in      false: *d_loss starts at 0
+ *  d_loss   in/out  sum of the squares
+ *  errors   BACKEND */
+kdinr_status kd_cuda_loss(const kd_cuda_lane *lane, const kd_net *net, const kd_cuda_pass *pass,
+                          const float *d_targets, float scale, bool add, double *d_loss,
+                          kdinr_error *error);
+
+/** From pass->by[0] to the gradient of all parameters.
+ *  add       in      false: the gradient starts at 0
+ *  gradient  in/out  [n_params]
+ *  errors    BACKEND */
+kdinr_status kd_cuda_backward(const kd_cuda_lane *lane, const kd_net *net, const float *d_params,
+                              const kd_cuda_pass *pass, bool add, float *d_gradient,
+                              kdinr_error *error);
+
+/** One Adam step on those of n parameters whose `hidden` is 0 (Kingma and Ba, 2015).
+ *  hidden          in      [n], NULL: all 0
+ *  first, second   in/out  [n] running means of the gradient and of its square
+ *  errors  BACKEND */
+kdinr_status kd_cuda_adam(const kd_cuda_lane *lane, size_t n, const kd_cuda_rates *d_rates,
+                          const unsigned char *d_hidden, const float *d_gradient, float *d_first,
+                          float *d_second, float *d_params, kdinr_error *error);
+
+/** Find the hidden matrices of `net` and lay out their scratch. */
+void kd_cuda_muon_plan_make(const kd_net *net, kd_cuda_muon_plan *plan);
+
+/** What one Muon step works on; all in device memory. */
+typedef struct kd_cuda_muon_data {
+    const kd_cuda_matrix *matrices; /* [n_matrices], plan->matrices */
+    const kd_cuda_rates *rates;
+    const float *gradient;    /* [n_params] */
+    float *momentum, *params; /* [n_params] */
+    float *scratch;           /* [n_scratch] */
+} kd_cuda_muon_data;
+
+/** One Muon step on all hidden matrices, as kd_step says (Jordan et al., 2024).
+ *  errors  BACKEND */
+kdinr_status kd_cuda_muon(const kd_cuda_lane *lane, const kd_cuda_muon_plan *plan,
+                          const kd_cuda_muon_data *data, kdinr_error *error);
+
+#endif

@@ -1,0 +1,215 @@
+/* The cuda backend on the host's stand-in: what happens when the device fails, and what no other
+ * backend does (passes, graphs, lanes). Its results are compared by tests/backends/test_backends.c,
+ * which runs on the same sources. */
+#include "../check.h"
+
+#include <cuda_runtime.h>
+
+#include "cuda_module.h"
+#include "nets.h"
+#include "reference/reference.h"
+
+enum { MAX_BATCH = 700, N_OUTPUTS = 2, N_INPUTS = 4 };
+
+static const net_case shape = {
+    .width = 2, .depth = 1, .n_inputs = N_INPUTS, .n_outputs = N_OUTPUTS, .block_layers = 3};
+static const net_case fused_shape = {
+    .width = 8, .depth = 1, .n_inputs = N_INPUTS, .n_outputs = N_OUTPUTS, .block_layers = 3};
+static const kd_step rates = {.rate_adam = 1e-3, .rate_matrix = 1e-3};
+
+/* A network, its parameters and a batch. */
+typedef struct sample {
+    kd_net net;
+    float params[4096], coords[MAX_BATCH * N_INPUTS], targets[MAX_BATCH * N_OUTPUTS];
+} sample;
+
+static sample given, fused;
+static const kd_backend *cuda;
+
+const kd_cuda_module *kdinr_cuda_module(void);
+
+static bool make_sample(const net_case *case_, sample *made)
+{
+    net_make(case_, &made->net);
+    if (made->net.n_params > sizeof made->params / sizeof *made->params) return false;
+    net_random_params(&made->net, 1, made->params);
+    random_fill(2, MAX_BATCH * N_INPUTS, made->coords);
+    random_fill(3, MAX_BATCH * N_OUTPUTS, made->targets);
+    return true;
+}
+
+static int set_up(void **unused)
+{
+    (void)unused;
+    cuda = kdinr_cuda_module()->backend;
+    return make_sample(&shape, &given) && make_sample(&fused_shape, &fused) ? 0 : 1;
+}
+
+/* Everything that a test made on the device is gone. */
+static void assert_nothing_left(void)
+{
+    size_t free_size = 0, total_size = 1;
+    assert_int_equal(cudaMemGetInfo(&free_size, &total_size), cudaSuccess);
+    assert_int_equal(free_size, total_size);
+    assert_int_equal(shim_object_count(), 0);
+    assert_string_equal(shim_fault(), "");
+}
+
+static kdinr_status train(void *state, const kd_backend *backend, size_t n, double *loss,
+                          kdinr_error *error)
+{
+    return backend->train_step(state, given.coords, given.targets, n, &rates, loss, error);
+}
+
+/* One use of everything; where it stops, `*state` may be open. */
+static kdinr_status use_all(const sample *on, const kd_backend_config *config, void **state,
+                            kdinr_error *error)
+{
+    static float values[MAX_BATCH * N_OUTPUTS], gradient[4096];
+    const kd_grid grid = {.axes = {on->coords, on->coords, on->coords}, .n = {5, 4, 5}};
+    double loss = 0;
+    kdinr_status status = cuda->open(&on->net, config, state, error);
+    if (status == KDINR_OK) status = cuda->set_params(*state, on->params, error);
+    for (int i = 0; i < 3 && status == KDINR_OK; i++) {
+        status = cuda->train_step(*state, on->coords, on->targets, 33, &rates, &loss, error);
+    }
+    if (status != KDINR_OK) return status;
+    status =
+        cuda->gradient(*state, on->coords, on->targets, config->max_batch, gradient, &loss, error);
+    if (status == KDINR_OK) status = cuda->evaluate(*state, on->coords, 100, values, error);
+    if (status == KDINR_OK) status = cuda->evaluate_grid(*state, &grid, values, error);
+    return status == KDINR_OK ? cuda->get_params(*state, gradient, error) : status;
+}
+
+/* Every call of one use fails in turn. Returns how many there are. */
+static int fail_each_call(const sample *on, const kd_backend_config *config)
+{
+    int n_calls = 1;
+    for (int k = -1; k < n_calls; k++) {
+        kdinr_error error = {KDINR_OK, ""};
+        void *state = NULL;
+        shim_fail_call(k);
+        const kdinr_status status = use_all(on, config, &state, &error);
+        if (k < 0) n_calls = shim_call_count();
+        shim_fail_call(-1);
+        assert_int_equal(status, k < 0 ? KDINR_OK : KDINR_ERROR_BACKEND);
+        if (k >= 0) assert_non_null(strstr(error.message, "failed: "));
+        cuda->close(state);
+        assert_nothing_left();
+    }
+    return n_calls;
+}
+
+static void any_failing_call_is_reported_and_leaves_nothing(void **unused)
+{
+    (void)unused;
+    const kd_backend_config config = {
+        .training = true, .optimizer = KDINR_OPTIMIZER_MUON, .max_batch = MAX_BATCH};
+    const kd_backend_config fused_config = {.training = true,
+                                            .optimizer = KDINR_OPTIMIZER_ADAM,
+                                            .max_batch = 40,
+                                            .precision = KDINR_PRECISION_MIXED};
+    assert_true(fail_each_call(&given, &config) > 100);
+    assert_true(fail_each_call(&fused, &fused_config) > 20);
+}
+
+static void device_without_memory_is_reported(void **unused)
+{
+    (void)unused;
+    const kd_backend_config config = {.training = true, .max_batch = MAX_BATCH};
+    for (size_t size = 0; size < 3000; size += 1000) {
+        kdinr_error error = {KDINR_OK, ""};
+        void *state = &given;
+        shim_set_memory(size);
+        check_fails(cuda->open(&given.net, &config, &state, &error), KDINR_ERROR_BACKEND,
+                    "out of memory", error);
+        assert_null(state);
+        assert_nothing_left();
+    }
+    shim_set_memory((size_t)1 << 30);
+}
+
+static void machine_without_device_is_not_available(void **unused)
+{
+    (void)unused;
+    const char *reason = NULL;
+    shim_set_device_count(0);
+    assert_false(cuda->available(&reason));
+    assert_string_equal(reason, "no CUDA-capable device is detected");
+    shim_set_device_count(1);
+    assert_true(cuda->available(&reason));
+    assert_null(reason);
+}
+
+/* Parameters after batches of changing size, some repeated so that they become graphs, some larger
+ * than a pass. */
+static void train_sizes(const kd_backend *backend, float *params, double losses[])
+{
+    static const size_t sizes[] = {33, 33, 33, 700, 5, 5, 33, 33, 700, 700};
+    const kd_backend_config config = {
+        .training = true, .optimizer = KDINR_OPTIMIZER_MUON, .max_batch = MAX_BATCH};
+    kdinr_error error;
+    void *state = NULL;
+    check_ok(backend->open(&given.net, &config, &state, &error), error);
+    check_ok(backend->set_params(state, given.params, &error), error);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        check_ok(train(state, backend, sizes[i], &losses[i], &error), error);
+    }
+    check_ok(backend->get_params(state, params, &error), error);
+    backend->close(state);
+}
+
+static void batches_of_changing_size_train_like_the_reference(void **unused)
+{
+    (void)unused;
+    static float expected[4096], found[4096], again[4096];
+    double expected_losses[10], losses[10], again_losses[10];
+    train_sizes(&kd_reference_backend, expected, expected_losses);
+    train_sizes(cuda, found, losses);
+    train_sizes(cuda, again, again_losses);
+    for (size_t i = 0; i < given.net.n_params; i++) {
+        check_near((double)found[i], (double)expected[i], 1e-4);
+    }
+    for (int i = 0; i < 10; i++) {
+        check_near(losses[i], expected_losses[i], 1e-4 * expected_losses[i]);
+    }
+    assert_memory_equal(found, again, given.net.n_params * sizeof *found);
+    assert_memory_equal(losses, again_losses, sizeof losses);
+    assert_nothing_left();
+}
+
+/* Decoding takes lanes from those that are there already, however many networks are open. */
+static void networks_share_lanes(void **unused)
+{
+    (void)unused;
+    enum { N_STATES = 20 };
+    const kd_backend_config config = {.training = false};
+    static float values[MAX_BATCH * N_OUTPUTS];
+    void *states[N_STATES];
+    kdinr_error error;
+    int n_objects = 0;
+    for (int i = 0; i < N_STATES; i++) {
+        check_ok(cuda->open(&given.net, &config, &states[i], &error), error);
+        check_ok(cuda->set_params(states[i], given.params, &error), error);
+        check_ok(cuda->evaluate(states[i], given.coords, MAX_BATCH, values, &error), error);
+        if (i == 0) n_objects = shim_object_count();
+        assert_int_equal(shim_object_count(), n_objects);
+    }
+    assert_int_equal(n_objects, 2 * 4); /* stream, event, handle, pinned memory */
+    for (int i = 0; i < N_STATES; i++) {
+        cuda->close(states[i]);
+    }
+    assert_nothing_left();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(machine_without_device_is_not_available),
+        cmocka_unit_test(device_without_memory_is_reported),
+        cmocka_unit_test(any_failing_call_is_reported_and_leaves_nothing),
+        cmocka_unit_test(batches_of_changing_size_train_like_the_reference),
+        cmocka_unit_test(networks_share_lanes),
+    };
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""The cuda backend against what its device can do at most, and against PyTorch on the same device.
+
+    bench_gpu.py BIN_FOLDER [--quick] [--seconds S] [-o OUT.json]
+
+BIN_FOLDER is the build's bin folder, with bench_gpu and bench_backends. For each width, depth and
+precision: samples per second of training (gradient and Muon at batch 2^16) and of decoding a grid
+into host memory; their share of the fp16 product rate of cuBLAS (6 and 2 FLOP per weight and sample,
+nothing counted for the sines) and of the sine limit, both measured in this run. PyTorch, if found, does the same
+network at batch 2^16 under fp16 autocast, compiled, with fused Adam; its decoding stays on the device.
+Exit code 77: there is no device. What this prints without one has never been seen: the numbers are
+unproven until it ran on a GPU.
+"""
+import argparse
+import json
+import subprocess
+import sys
+
+import bench_cpu
+
+BATCH = 1 << 16
+PRECISIONS = ("32", "tf32", "mixed", "16")
+PAPER_SAMPLES = 640 * 256 * 256 // 64 * 0.5 * 400  # one coordinate per 4^3 block, rate 0.5, 400 epochs
+
+
+def run(*words):
+    return subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+
+
+def peaks(folder):
+    done = run(folder + "/bench_gpu")
+    if done.returncode != 0:
+        sys.stderr.write(done.stderr)
+        sys.exit(done.returncode)
+    return json.loads(done.stdout)
+
+
+def count_sines(width, depth):
+    return 7 * width + depth * 6 * width
+
+
+def ours(folder, width, depth, precision, seconds):
+    done = run(folder + "/bench_backends", "cuda", width, depth, 4, 0, BATCH, "muon", seconds, precision)
+    if done.returncode != 0:
+        return {"error": done.stderr.strip()}
+    train, decode, weights, _ = map(float, done.stdout.split())
+    return {"train": train, "decode": decode, "weights": weights}
+
+
+def add_shares(row, limits):
+    sines = count_sines(row["width"], row["depth"])
+    for kind, flops, n_sines in (("train", 6, 2 * sines), ("decode", 2, sines)):
+        row[kind + "_of_half_flops"] = row[kind] * flops * row["weights"] / limits["half_flops"]
+        row[kind + "_of_sines"] = row[kind] * n_sines / limits["sines"]
+
+
+def torch_rates(width, depth, seconds):
+    """Samples per second of training and decoding; run in a process of its own."""
+    import torch
+    net = bench_cpu.make_torch_network(width, depth, 4).cuda()
+    adam = torch.optim.Adam(net.parameters(), lr=1e-6, fused=True)
+    coords, targets = torch.rand(BATCH, 4, device="cuda") * 2 - 1, torch.rand(BATCH, 1, device="cuda")
+    scaler = torch.amp.GradScaler("cuda")
+    try:
+        compiled = torch.compile(net)
+        compiled(coords)
+    except Exception:  # pylint: disable=broad-except  # whatever is missing, PyTorch runs without it
+        compiled = net
+
+    def train():
+        adam.zero_grad(set_to_none=True)
+        with torch.autocast("cuda", torch.float16):
+            loss = torch.nn.functional.mse_loss(compiled(coords), targets)
+        scaler.scale(loss).backward()
+        scaler.step(adam)
+        scaler.update()
+        torch.cuda.synchronize()
+
+    def decode():
+        with torch.inference_mode(), torch.autocast("cuda", torch.float16):
+            compiled(coords)
+        torch.cuda.synchronize()
+
+    print(json.dumps({"train": bench_cpu.best_rate(train, BATCH, seconds),
+                      "decode": bench_cpu.best_rate(decode, BATCH, seconds)}))
+
+
+def measure_torch(width, depth, seconds):
+    done = run(sys.executable, __file__, "--torch", width, depth, seconds)
+    if done.returncode != 0:
+        return {"error": (done.stderr.strip().splitlines() or ["failed"])[-1]}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def measure(folder, width, depth, seconds, limits, with_torch):
+    rows = []
+    beside = measure_torch(width, depth, seconds) if with_torch else {"error": "not found"}
+    for precision in PRECISIONS:
+        row = {"width": width, "depth": depth, "precision": precision,
+               **ours(folder, width, depth, precision, seconds)}
+        if "error" not in row:
+            add_shares(row, limits)
+            row["paper_step_seconds"] = PAPER_SAMPLES / row["train"]
+            if "error" not in beside:
+                row["train_of_torch"] = row["train"] / beside["train"]
+                row["decode_of_torch"] = row["decode"] / beside["decode"]
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--quick", action="store_true", help="depth 3 only")
+    parser.add_argument("--seconds", type=float, default=0.5, help="for one figure [0.5]")
+    parser.add_argument("-o", dest="output", help="file to write as well")
+    arguments = parser.parse_args()
+    limits = peaks(arguments.folder)
+    print(json.dumps(limits), flush=True)
+    with_torch = bench_cpu.has_torch()
+    rows = []
+    for depth in (3,) if arguments.quick else (2, 3, 10):
+        for width in (8, 16, 32, 64, 128):
+            rows += measure(arguments.folder, width, depth, arguments.seconds, limits, with_torch)
+    result = {**limits, "torch": with_torch, "rows": rows}
+    if arguments.output:
+        with open(arguments.output, "w", encoding="ascii") as file:
+            json.dump(result, file, indent=1)
+    sys.exit(any("error" in row for row in rows))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--torch"]:
+        torch_rates(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    else:
+        main()
