@@ -24,6 +24,14 @@ static __device__ __forceinline__ void kd_multiply(float sum[4], uint4 a, unsign
                  : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
 }
 
+/** Sums of a chunk: low += a times b's first eight columns (words x, y), high those of the rest. */
+static __device__ __forceinline__ void kd_multiply_chunk(float low[4], float high[4], uint4 a,
+                                                         uint4 b)
+{
+    kd_multiply(low, a, b.x, b.y);
+    kd_multiply(high, a, b.z, b.w);
+}
+
 /** An [8][8] matrix, of which lane 4g + t holds (g, 2t) and (g, 2t + 1), transposed. All lanes of
  *  the warp call it. */
 static __device__ __forceinline__ unsigned kd_transpose(unsigned pair)

@@ -89,15 +89,12 @@ kd_fused_product(const kd_fused_warp *warp, const uint4 *weights, const uint4 *r
             const uint4 b = __ldg(&weights[at]);
 #pragma unroll
             for (uint32_t r = 0; r < ROWS; r++) {
-                kd_multiply(sums[p][r].low, a[r], b.x, b.y);
-                kd_multiply(sums[p][r].high, a[r], b.z, b.w);
+                kd_multiply_chunk(sums[p][r].low, sums[p][r].high, a[r], b);
             }
             if (SPLIT) {
                 const uint4 rest = __ldg(&rests[at]);
-                kd_multiply(sums[p][0].low, a[1], b.x, b.y);
-                kd_multiply(sums[p][0].high, a[1], b.z, b.w);
-                kd_multiply(sums[p][0].low, a[0], rest.x, rest.y);
-                kd_multiply(sums[p][0].high, a[0], rest.z, rest.w);
+                kd_multiply_chunk(sums[p][0].low, sums[p][0].high, a[1], b);
+                kd_multiply_chunk(sums[p][0].low, sums[p][0].high, a[0], rest);
             }
         }
     }

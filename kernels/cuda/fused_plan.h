@@ -24,12 +24,16 @@ enum {
     KD_FUSED_SLOT_CHUNKS = 2, /* of a slot: two row tiles, or a row tile's halves and their rests */
     KD_FUSED_WARPS = 4,       /* of a block */
     KD_FUSED_THREADS = 32 * KD_FUSED_WARPS,
-    KD_FUSED_TRACE_BLOCKS = 256,     /* blocks whose traces are in memory at once */
     KD_FUSED_TILE_OUT = 2,           /* chunks of outputs of one tile of a weight gradient */
     KD_FUSED_TILE_IN = 4,            /* and of inputs */
     KD_FUSED_SHARED_SIZE = 96 << 10, /* the most a block asks for; 8.6 and 8.9 allow 99 KB */
     KD_FUSED_MAX_SLICES = 64 /* parts of the samples whose weight gradients are summed apart */
 };
+
+/* Blocks whose traces are in memory at once. */
+#ifndef KD_FUSED_TRACE_BLOCKS
+#define KD_FUSED_TRACE_BLOCKS 256
+#endif
 
 /* Derivatives are multiplied by this, so that those of a nearly perfect network stay above fp16's
  * least normal number, 6e-5; an error of 1 gives 2048, far below the greatest, 65504. */

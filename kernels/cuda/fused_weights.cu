@@ -61,8 +61,7 @@ static __device__ __forceinline__ void add_samples(const weight_tile *tile, cons
         kd_multiply(sums->biases[o], a[o], ones, ones);
 #pragma unroll
         for (uint32_t i = 0; i < KD_FUSED_TILE_IN; i++) {
-            kd_multiply(sums->weights[o][i].low, a[o], b[i].x, b[i].y);
-            kd_multiply(sums->weights[o][i].high, a[o], b[i].z, b[i].w);
+            kd_multiply_chunk(sums->weights[o][i].low, sums->weights[o][i].high, a[o], b[i]);
         }
     }
 }

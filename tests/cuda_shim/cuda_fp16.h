@@ -62,6 +62,7 @@ static inline __half2 __hadd2(__half2 a, __half2 b)
 
 /* The matrix fragments of kernels/cuda/fragments.h, as PTX lays them out. */
 void kd_multiply(float sum[4], uint4 a, unsigned b0, unsigned b1);
+void kd_multiply_chunk(float low[4], float high[4], uint4 a, uint4 b);
 unsigned kd_transpose(unsigned pair);
 
 #endif

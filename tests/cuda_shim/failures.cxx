@@ -1,4 +1,5 @@
-/* What the stand-in counts so that tests can see leaks, and the call that a test wants to fail. */
+/* What the stand-in counts so that tests can see leaks, the call that a test wants to fail, and
+ * errors as text. */
 #include <atomic>
 
 #include "shim.h"
@@ -7,6 +8,32 @@ namespace
 {
 
 std::atomic<int> n_objects{0}, n_calls{0}, failing{-1};
+
+struct error_text {
+    cudaError_t error;
+    const char *name, *text;
+};
+const error_text error_texts[] = {
+    {cudaSuccess, "cudaSuccess", "no error"},
+    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration",
+     "invalid configuration argument"},
+    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+     "operation not permitted when stream is capturing"},
+};
+
+const error_text *find_text(cudaError_t error)
+{
+    for (const error_text &entry : error_texts) {
+        if (entry.error == error) return &entry;
+    }
+    static const error_text unknown = {cudaSuccess, "unknown", "unrecognized error code"};
+    return &unknown;
+}
 
 } // namespace
 
@@ -31,6 +58,16 @@ void shim_fail_call(int n)
 int shim_call_count(void)
 {
     return n_calls;
+}
+
+const char *cudaGetErrorString(cudaError_t error)
+{
+    return find_text(error)->text;
+}
+
+const char *cudaGetErrorName(cudaError_t error)
+{
+    return find_text(error)->name;
 }
 
 int shim_object_count(void)

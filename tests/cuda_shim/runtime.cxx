@@ -64,32 +64,6 @@ bool copy_is_valid(void *to, const void *from, size_t size, cudaMemcpyKind kind)
     return is_device_memory(to, size) == to_device && is_device_memory(from, size) == from_device;
 }
 
-struct error_text {
-    cudaError_t error;
-    const char *name, *text;
-};
-const error_text error_texts[] = {
-    {cudaSuccess, "cudaSuccess", "no error"},
-    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
-    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
-    {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration",
-     "invalid configuration argument"},
-    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
-    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
-    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
-    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
-     "operation not permitted when stream is capturing"},
-};
-
-const error_text *find_text(cudaError_t error)
-{
-    for (const error_text &entry : error_texts) {
-        if (entry.error == error) return &entry;
-    }
-    static const error_text unknown = {cudaSuccess, "unknown", "unrecognized error code"};
-    return &unknown;
-}
-
 } // namespace
 
 cudaError_t shim_set_error(cudaError_t error)
@@ -174,16 +148,6 @@ cudaError_t cudaGetLastError(void)
 cudaError_t cudaPeekAtLastError(void)
 {
     return last_error;
-}
-
-const char *cudaGetErrorString(cudaError_t error)
-{
-    return find_text(error)->text;
-}
-
-const char *cudaGetErrorName(cudaError_t error)
-{
-    return find_text(error)->name;
 }
 
 cudaError_t cudaGetDeviceCount(int *count)

@@ -77,40 +77,54 @@ float half_of(unsigned pair, int which)
 void row_of_a(const unsigned char *all, int row, float values[16])
 {
     for (int k = 0; k < 16; k++) {
-        unsigned pairs[6];
+        unsigned pairs[4];
         std::memcpy(pairs, all + 64 * (4 * (row % 8) + k % 8 / 2), sizeof pairs);
         values[k] = half_of(pairs[(row >= 8 ? 1 : 0) + (k >= 8 ? 2 : 0)], k % 2);
     }
 }
 
-/* Column `column` of B [16][8]: lane 4g + t holds rows 2t, then rows 2t + 8, of column g. */
-void column_of_b(const unsigned char *all, int column, float values[16])
+/* Column `column` of B [16][8]: lane 4g + t holds rows 2t, then rows 2t + 8, of column g, in the
+ * words from `word` on. */
+void column_of_b(const unsigned char *all, int word, int column, float values[16])
 {
     for (int k = 0; k < 16; k++) {
-        unsigned pairs[6];
+        unsigned pairs[8];
         std::memcpy(pairs, all + 64 * (4 * column + k % 8 / 2), sizeof pairs);
-        values[k] = half_of(pairs[4 + (k >= 8 ? 1 : 0)], k % 2);
+        values[k] = half_of(pairs[word + (k >= 8 ? 1 : 0)], k % 2);
     }
 }
 
-} // namespace
-
 /* Lane 4g + t holds (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1) of the sum. */
-void kd_multiply(float sum[4], uint4 a, unsigned b0, unsigned b1)
+void add_product(const unsigned char *all, int word, float sum[4])
 {
-    const unsigned given[6] = {a.x, a.y, a.z, a.w, b0, b1};
-    const unsigned char *all = shim_exchange(0xffffffffu, "mma", given, sizeof given);
     const int row = shim_lane() / 4, column = shim_lane() % 4 * 2;
     float rows[2][16], columns[2][16];
     for (int i = 0; i < 2; i++) {
         row_of_a(all, row + 8 * i, rows[i]);
-        column_of_b(all, column + i, columns[i]);
+        column_of_b(all, word, column + i, columns[i]);
     }
     for (int i = 0; i < 4; i++) {
         for (int k = 0; k < 16; k++) {
             sum[i] += rows[i / 2][k] * columns[i % 2][k];
         }
     }
+}
+
+} // namespace
+
+void kd_multiply(float sum[4], uint4 a, unsigned b0, unsigned b1)
+{
+    const unsigned given[8] = {a.x, a.y, a.z, a.w, b0, b1, 0, 0};
+    add_product(shim_exchange(0xffffffffu, "mma", given, sizeof given), 4, sum);
+}
+
+/* Both products in one meeting of the lanes, which is what takes the time. */
+void kd_multiply_chunk(float low[4], float high[4], uint4 a, uint4 b)
+{
+    const unsigned given[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+    const unsigned char *all = shim_exchange(0xffffffffu, "mma", given, sizeof given);
+    add_product(all, 4, low);
+    add_product(all, 6, high);
 }
 
 /* Lane 4g + t holds (g, 2t) and (g, 2t + 1) of an [8][8] matrix, and gets (2t, g), (2t + 1, g). */
