@@ -9,8 +9,8 @@
 
 enum { COLUMNS = 32, ROWS = KD_CUDA_BLOCK / COLUMNS, MIN_RUN = 256 };
 
-/* by_sum = part * by_output * slope; at the end of a block part is 1/2 and by_output, which goes
- * around the block as well, is halved too. by_sum may be by_output if part is 1. */
+/* by_sum = part * by_output * slope; at the end of a block part is its share and by_output, which
+ * goes around the block as well, is multiplied by it too. by_sum may be by_output if part is 1. */
 __global__ void slope_kernel(unsigned n, float part, const float *slopes, float *by_output,
                              float *by_sum)
 {
@@ -141,8 +141,8 @@ kdinr_status kd_cuda_backward(const kd_cuda_lane *lane, const kd_net *net, const
         float *by_sum = end ? spare(pass, by_output, NULL) : by_output;
         if (end) around = by_output;
         if (l < net->n_layers - 1) {
-            KD_TRY(launch_slope(lane, n, end ? 0.5f : 1.0f, pass->slopes[l], by_output, by_sum,
-                                error));
+            KD_TRY(launch_slope(lane, n, end ? kd_blocks_share(net) : 1.0f, pass->slopes[l],
+                                by_output, by_sum, error));
         }
         KD_TRY(add_layer(lane, net, pass, l, by_sum, add, d_gradient, error));
         if (l == 0) break;

@@ -52,11 +52,11 @@ static kdinr_status enqueue_passes(const kd_cuda_instance *self, size_t n, kdinr
         const size_t left = n - first, rows = left < self->desk.rows ? left : self->desk.rows;
         pass.rows = (int)rows;
         pass.coords = d_coords + first * n_inputs;
-        KD_TRY(kd_cuda_forward(self->lane, net, self->d_params, &pass, error));
+        KD_TRY(kd_cuda_forward(self->lane, net, kd_cuda_seen(self), &pass, error));
         KD_TRY(kd_cuda_loss(self->lane, net, &pass, d_targets + first * n_outputs, scale, first > 0,
                             self->desk.d_loss, error));
-        KD_TRY(kd_cuda_backward(self->lane, net, self->d_params, &pass, first > 0, self->d_gradient,
-                                error));
+        KD_TRY(kd_cuda_backward(self->lane, net, kd_cuda_seen(self), &pass, first > 0,
+                                self->d_gradient, error));
     }
     KD_CUDA_TRY(cudaMemcpyAsync(pinned_loss(self), self->desk.d_loss, sizeof(double),
                                 cudaMemcpyDeviceToHost, self->lane->stream),
@@ -73,7 +73,7 @@ static kdinr_status enqueue_fused(const kd_cuda_instance *self, size_t n, kdinr_
     batch.n = n;
     batch.halves = self->config.precision == KDINR_PRECISION_16;
     batch.packed = self->d_packed;
-    batch.params = self->d_params;
+    batch.params = kd_cuda_seen(self);
     batch.coords = d_coords;
     batch.targets = d_coords + n * (size_t)self->net.n_inputs;
     batch.gradient = self->d_gradient;
@@ -96,6 +96,19 @@ static kdinr_status enqueue_gradient(const kd_cuda_instance *self, size_t n, kdi
     return self->d_packed != NULL ? enqueue_fused(self, n, error) : enqueue_passes(self, n, error);
 }
 
+kdinr_status kd_cuda_batch_pack(const kd_cuda_instance *self, cudaStream_t stream,
+                                kdinr_error *error)
+{
+    if (self->rounding) {
+        KD_TRY(kd_cuda_round(self->lane, self->net.n_params, self->d_units, self->d_params,
+                             self->d_rounded, error));
+    }
+    if (self->d_packed == NULL) return KDINR_OK;
+    KD_CUDA_TRY((cudaError_t)kd_fused_pack(&self->net, kd_cuda_seen(self), self->d_packed, stream),
+                error);
+    return KDINR_OK;
+}
+
 static kdinr_status enqueue_step(const kd_cuda_instance *self, size_t n, kdinr_error *error)
 {
     const kd_cuda_rates *d_rates = &self->desk.d_head->rates;
@@ -107,11 +120,7 @@ static kdinr_status enqueue_step(const kd_cuda_instance *self, size_t n, kdinr_e
     }
     KD_TRY(kd_cuda_adam(self->lane, self->net.n_params, d_rates, self->d_hidden, self->d_gradient,
                         self->d_first, self->d_second, self->d_params, error));
-    if (self->d_packed == NULL) return KDINR_OK;
-    KD_CUDA_TRY(
-        (cudaError_t)kd_fused_pack(&self->net, self->d_params, self->d_packed, self->lane->stream),
-        error);
-    return KDINR_OK;
+    return kd_cuda_batch_pack(self, self->lane->stream, error);
 }
 
 /* Wait for the lane and fetch the loss. */
@@ -140,12 +149,17 @@ static kdinr_status record(kd_cuda_instance *self, size_t n, cudaGraph_t *graph,
     return KDINR_OK;
 }
 
+void kd_cuda_batch_forget(kd_cuda_instance *self)
+{
+    if (self->graph != NULL) cudaGraphExecDestroy(self->graph);
+    self->graph = NULL;
+    self->graph_n = self->direct_n = 0;
+}
+
 static kdinr_status make_graph(kd_cuda_instance *self, size_t n, kdinr_error *error)
 {
     cudaGraph_t graph = NULL;
-    if (self->graph != NULL) cudaGraphExecDestroy(self->graph);
-    self->graph = NULL;
-    self->graph_n = 0;
+    kd_cuda_batch_forget(self);
     const kdinr_status status = record(self, n, &graph, error);
     cudaError_t code = cudaSuccess;
     if (status == KDINR_OK) code = cudaGraphInstantiate(&self->graph, graph, 0);

@@ -1,6 +1,6 @@
 /* Samples through the network, layer by layer: W x by cuBLAS, then a kernel adds the bias, takes
- * the sine and its slope, and forms (h + f(h)) / 2 at the end of a block. Before: coordinates on
- * the device. After: loss.cu in training, a copy to the host in decoding. */
+ * the sine and its slope, and forms share * (h + f(h)) at the end of a block. Before: coordinates
+ * on the device. After: loss.cu in training, a copy to the host in decoding. */
 #include "blocks.h"
 #include "cuda/check.h"
 #include "cuda/walk.h"
@@ -12,6 +12,7 @@ typedef struct activation {
     float omega;         /* 0: linear */
     const float *biases; /* [n_out] */
     const float *skip;   /* [n], NULL: not the end of a block */
+    float share;         /* of skip and of the layer's own, at the end of a block */
     float *outputs;      /* [n] in: sums, out: outputs */
     float *slopes;       /* [n] or NULL */
 } activation;
@@ -25,7 +26,7 @@ __global__ void activation_kernel(activation a)
             sincosf(a.omega * output, &output, &cosine);
             slope = a.omega * cosine;
         }
-        if (a.skip != NULL) output = 0.5f * (a.skip[i] + output);
+        if (a.skip != NULL) output = a.share * (a.skip[i] + output);
         if (a.slopes != NULL) a.slopes[i] = slope;
         a.outputs[i] = output;
     }
@@ -64,6 +65,7 @@ kdinr_status kd_cuda_forward(const kd_cuda_lane *lane, const kd_net *net, const 
                               layer->omega,
                               d_params + layer->biases,
                               end ? pass->outputs[l - net->block_layers] : NULL,
+                              kd_blocks_share(net),
                               pass->outputs[l],
                               pass->slopes[l]};
         KD_TRY(multiply(lane, layer, d_params, pass->rows, inputs, a.outputs, error));

@@ -42,7 +42,8 @@ bool kd_fused_supports(const kd_net *net)
     return net->width >= 8 && net->width <= 128 && net->width % 8 == 0 && net->n_inputs >= 1 &&
            net->n_inputs <= KD_NET_MAX_INPUTS && net->n_outputs >= 1 &&
            net->n_outputs <= KD_NET_MAX_OUTPUTS &&
-           (net->block_layers == 2 || net->block_layers == 3) && is_regular(net);
+           (net->block_layers == 2 || net->block_layers == 3) && net->n_encoder == 3 &&
+           net->skip == KD_SKIP_MEAN && is_regular(net);
 }
 
 static uint16_t layer_flags(const kd_net *net, int l)

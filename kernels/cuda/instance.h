@@ -62,9 +62,17 @@ typedef struct kd_cuda_instance {
     unsigned char *d_hidden;
     float *d_scratch;
     float *d_gradient, *d_first, *d_second;
-    size_t graph_n, direct_n; /* samples of the step that `graph` does, and of the last other */
-    cudaGraphExec_t graph;    /* NULL: none yet */
+    float *d_units, *d_rounded; /* [n_params] each parameter's unit, and what it is rounded to */
+    bool rounding;              /* do products see d_rounded? */
+    size_t graph_n, direct_n;   /* samples of the step that `graph` does, and of the last other */
+    cudaGraphExec_t graph;      /* NULL: none yet */
 } kd_cuda_instance;
+
+/** The parameters that products see. */
+static inline const float *kd_cuda_seen(const kd_cuda_instance *self)
+{
+    return self->rounding ? self->d_rounded : self->d_params;
+}
 
 /** Lay out a lane's memory for training with batches of config.max_batch, or for decoding with
  *  n_axes points of axes in all. With d_memory NULL only rows and size are good.
@@ -87,6 +95,15 @@ kdinr_status kd_cuda_batch_gradient(kd_cuda_instance *self, const float *coords,
  *  errors  BACKEND */
 kdinr_status kd_cuda_batch_step(kd_cuda_instance *self, const float *coords, const float *targets,
                                 size_t n, const kd_step *step, double *loss, kdinr_error *error);
+
+/** Enqueue what makes products see the present parameters, rounded if self->rounding, on `stream`
+ *  (the lane's if so).
+ *  errors  BACKEND */
+kdinr_status kd_cuda_batch_pack(const kd_cuda_instance *self, cudaStream_t stream,
+                                kdinr_error *error);
+
+/** Drop the recorded step, which no longer is what a step does. */
+void kd_cuda_batch_forget(kd_cuda_instance *self);
 
 /** As backend.h says. */
 kdinr_status kd_cuda_evaluate(void *state, const float *coords, size_t n, float *values,

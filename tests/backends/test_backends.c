@@ -479,7 +479,7 @@ static void check_units(const subject *s, const experiment *e)
         evaluate_rounded(s, other, e, units, params, expected);
         s->backend->close(other);
         assert_true(root_mean_square(seen, expected, n_values) <=
-                    EVALUATE_TOLERANCE * root_mean_square(expected, NULL, n_values));
+                    EXACT_TOLERANCE * root_mean_square(expected, NULL, n_values));
         train(s, state, e, 1, &loss);
     }
     s->backend->set_params(state, e->params, NULL);
@@ -496,10 +496,11 @@ static void units_round_what_is_seen(void **unused)
     (void)unused;
     const net_case shapes[] = {
         {.width = 5, .depth = 1, .n_inputs = 3, .n_outputs = 1, .block_layers = 3},
+        {.width = 8, .depth = 1, .n_inputs = 4, .n_outputs = 1, .block_layers = 3},
         {.width = 9, .depth = 2, .n_inputs = 4, .n_outputs = 3, .block_layers = 2}};
     subject subjects[MAX_SUBJECTS];
     int n_subjects = list_subjects(subjects);
-    subjects[n_subjects++] = (subject){&kd_reference_backend, NULL};
+    subjects[n_subjects++] = (subject){&kd_reference_backend, NULL, KDINR_PRECISION_32};
     for (size_t shape = 0; shape < sizeof shapes / sizeof *shapes; shape++) {
         experiment e;
         make_inputs(&e, &shapes[shape], 40);

@@ -25,11 +25,13 @@ struct sized_case {
 };
 
 const sized_case cases[] = {
-    {{8, 1, 3, 1, 3}, 1},     {{8, 3, 4, 9, 3}, 31},   {{8, 2, 3, 3, 2}, 33},
-    {{16, 2, 3, 1, 3}, 1000}, {{16, 10, 3, 1, 3}, 33}, {{24, 2, 4, 2, 3}, 129},
-    {{32, 3, 3, 1, 2}, 40},   {{40, 2, 3, 8, 3}, 65},  {{64, 2, 4, 1, 3}, 31},
-    {{56, 1, 3, 1, 2}, 33},   {{72, 1, 3, 3, 3}, 33},  {{128, 1, 4, 1, 3}, 31},
-    {{128, 1, 3, 1, 2}, 1},
+    {{8, 1, 3, 1, 3, false, KD_SKIP_MEAN}, 1},    {{8, 3, 4, 9, 3, false, KD_SKIP_MEAN}, 31},
+    {{8, 2, 3, 3, 2, false, KD_SKIP_MEAN}, 33},   {{16, 2, 3, 1, 3, false, KD_SKIP_MEAN}, 1000},
+    {{16, 10, 3, 1, 3, false, KD_SKIP_MEAN}, 33}, {{24, 2, 4, 2, 3, false, KD_SKIP_MEAN}, 129},
+    {{32, 3, 3, 1, 2, false, KD_SKIP_MEAN}, 40},  {{40, 2, 3, 8, 3, false, KD_SKIP_MEAN}, 65},
+    {{64, 2, 4, 1, 3, false, KD_SKIP_MEAN}, 31},  {{56, 1, 3, 1, 2, false, KD_SKIP_MEAN}, 33},
+    {{72, 1, 3, 3, 3, false, KD_SKIP_MEAN}, 33},  {{128, 1, 4, 1, 3, false, KD_SKIP_MEAN}, 31},
+    {{128, 1, 3, 1, 2, false, KD_SKIP_MEAN}, 1},
 };
 
 void check_outputs(const sized_case &c, bool halves, double allowed)
@@ -102,12 +104,12 @@ void gradients_are_the_references(void **)
 /* More samples than traces are kept at once: weight gradients are summed over two launches. */
 void gradients_of_many_samples_take_turns(void **)
 {
-    check_gradient({{8, 1, 3, 1, 3}, 64 * KD_FUSED_TRACE_BLOCKS + 33}, false);
+    check_gradient({{8, 1, 3, 1, 3, false, KD_SKIP_MEAN}, 64 * KD_FUSED_TRACE_BLOCKS + 33}, false);
 }
 
 void the_same_batch_gives_the_same_bits(void **)
 {
-    const experiment e({40, 2, 3, 2, 3}, 100, false);
+    const experiment e({40, 2, 3, 2, 3, false, KD_SKIP_MEAN}, 100, false);
     floats losses, losses_again;
     const floats gradient = e.gradient(&losses);
     assert_true(gradient == e.gradient(&losses_again));
@@ -118,10 +120,10 @@ void the_same_batch_gives_the_same_bits(void **)
 /* One, two and four warps to a row group: without a barrier that is needed, bits would change. */
 void the_order_of_threads_does_not_matter(void **)
 {
-    static const sized_case shapes[] = {{{16, 2, 3, 1, 3}, 40},
-                                        {{40, 2, 3, 1, 3}, 20},
-                                        {{72, 1, 3, 1, 3}, 20},
-                                        {{72, 1, 3, 1, 2}, 20}};
+    static const sized_case shapes[] = {{{16, 2, 3, 1, 3, false, KD_SKIP_MEAN}, 40},
+                                        {{40, 2, 3, 1, 3, false, KD_SKIP_MEAN}, 20},
+                                        {{72, 1, 3, 1, 3, false, KD_SKIP_MEAN}, 20},
+                                        {{72, 1, 3, 1, 2, false, KD_SKIP_MEAN}, 20}};
     for (const sized_case &c : shapes) {
         for (const bool halves : {false, true}) {
             const experiment e(c.shape, c.n, halves);
@@ -139,7 +141,7 @@ void the_order_of_threads_does_not_matter(void **)
 void many_networks_are_as_if_alone(void **)
 {
     enum { NETWORKS = 3, SAMPLES = 70 };
-    const net_case shape = {24, 1, 3, 2, 3};
+    const net_case shape = {24, 1, 3, 2, 3, false, KD_SKIP_MEAN};
     experiment all(shape, SAMPLES, false, NETWORKS);
     floats losses, loss;
     floats values = all.forward(), gradients = all.gradient(&losses);
@@ -159,7 +161,7 @@ void many_networks_are_as_if_alone(void **)
 void a_grid_is_its_points(void **)
 {
     const size_t n[3] = {7, 5, 3}, first = 9, count = 80;
-    experiment e({16, 1, 4, 2, 3}, count, false);
+    experiment e({16, 1, 4, 2, 3, false, KD_SKIP_MEAN}, count, false);
     std::vector<floats> axes;
     for (int a = 0; a < 3; a++) {
         axes.push_back(floats(n[a]));
@@ -189,7 +191,7 @@ void a_grid_is_its_points(void **)
  * are smaller than what fp16 costs. */
 void small_errors_give_small_gradients(void **)
 {
-    const net_case shape = {16, 10, 3, 1, 3};
+    const net_case shape = {16, 10, 3, 1, 3, false, KD_SKIP_MEAN};
     experiment large(shape, 64, true), small(shape, 64, true);
     const floats values = large.forward();
     floats losses;
@@ -208,7 +210,7 @@ void small_errors_give_small_gradients(void **)
 
 void absurd_errors_give_finite_gradients(void **)
 {
-    experiment e({8, 1, 3, 1, 3}, 33, true);
+    experiment e({8, 1, 3, 1, 3, false, KD_SKIP_MEAN}, 33, true);
     floats losses;
     for (float &target : e.targets) {
         target *= 1e6f;
@@ -221,7 +223,9 @@ void absurd_errors_give_finite_gradients(void **)
 void only_fitting_networks_are_supported(void **)
 {
     kd_net net;
-    const net_case odd = {12, 1, 3, 1, 3}, wide = {136, 1, 3, 1, 3}, fits = {128, 32, 4, 9, 2};
+    const net_case odd = {12, 1, 3, 1, 3, false, KD_SKIP_MEAN},
+                   wide = {136, 1, 3, 1, 3, false, KD_SKIP_MEAN},
+                   fits = {128, 32, 4, 9, 2, false, KD_SKIP_MEAN};
     net_make(&odd, &net);
     assert_false(kd_fused_supports(&net));
     net_make(&wide, &net);
@@ -308,7 +312,7 @@ void training_comes_as_far_as_the_references(void **)
 {
     enum { SAMPLES = 64, STEPS = 80 };
     const double floor_of_halves = 4e-6;
-    experiment start({8, 2, 3, 1, 3}, SAMPLES, false);
+    experiment start({8, 2, 3, 1, 3, false, KD_SKIP_MEAN}, SAMPLES, false);
     for (size_t i = 0; i < SAMPLES; i++) {
         const float *at = &start.coords[3 * i];
         start.targets[i] = sinf(2 * at[0]) * cosf(3 * at[1]) + 0.3f * at[2];
