@@ -87,7 +87,7 @@ run_demo() {
 
 test_threads() {
     build build-tsan --target test_cpu test_step test_threads -- \
-        -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKDINR_TSAN=ON -DKDINR_PLUGIN=OFF
+        -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKDINR_TSAN=ON -DKDINR_PLUGIN=OFF -DKDINR_CUDA=OFF
     say "testing threads under ThreadSanitizer"
     ctest --test-dir build-tsan -L threads --output-on-failure
 }
@@ -105,7 +105,7 @@ test_valgrind() {
 fuzz() {
     build build-fuzz --target fuzz_targets -- \
         -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-        -DKDINR_SANITIZE=ON -DKDINR_FUZZ=ON -DKDINR_PLUGIN=OFF
+        -DKDINR_SANITIZE=ON -DKDINR_FUZZ=ON -DKDINR_PLUGIN=OFF -DKDINR_CUDA=OFF
     build-fuzz/bin/make_corpus build-fuzz/corpus
     cp -rT build-fuzz/corpus/kdm build-fuzz/corpus/decode
     local target
@@ -121,7 +121,8 @@ fuzz() {
 # Lines of core and kernels that tests reach. Tests that limit files or users, which would stop the
 # counting, and the slowest are left out.
 print_coverage() {
-    build build-coverage -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKDINR_COVERAGE=ON -DKDINR_PLUGIN=OFF
+    build build-coverage -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKDINR_COVERAGE=ON -DKDINR_PLUGIN=OFF \
+        -DKDINR_CUDA=OFF
     find build-coverage -name '*.gcda' -delete
     say "counting the lines that tests reach"
     ctest --test-dir build-coverage --output-on-failure \
@@ -146,7 +147,8 @@ run_tests() {
     build build -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DKDINR_WERROR=ON
     say_cuda
     check_style
-    build build-asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKDINR_SANITIZE=ON -DKDINR_PLUGIN=OFF
+    build build-asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKDINR_SANITIZE=ON -DKDINR_PLUGIN=OFF \
+        -DKDINR_CUDA=OFF
     say "testing the core under AddressSanitizer and UBSan"
     ctest --test-dir build-asan --output-on-failure
     test_threads
