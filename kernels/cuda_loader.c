@@ -143,6 +143,11 @@ static kdinr_status loader_get_params(void *state, float *params, kdinr_error *e
     return module_backend->get_params(state, params, error);
 }
 
+static kdinr_status loader_set_units(void *state, const float *units, kdinr_error *error)
+{
+    return module_backend->set_units(state, units, error);
+}
+
 static kdinr_status loader_gradient(void *state, const float *coords, const float *targets,
                                     size_t n, float *gradient, double *loss, kdinr_error *error)
 {
@@ -175,6 +180,7 @@ const kd_backend kd_cuda_backend = {
     .close = loader_close,
     .set_params = loader_set_params,
     .get_params = loader_get_params,
+    .set_units = loader_set_units,
     .gradient = loader_gradient,
     .train_step = loader_train_step,
     .evaluate = loader_evaluate,

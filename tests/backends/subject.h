@@ -6,6 +6,10 @@
 #include "cpu/backend_cpu.h"
 #include "nets.h"
 
+/* Root mean square difference allowed of values, loss and gradient, relative to the reference's
+ * root mean square. Single precision gives 1e-6 after some twenty layers. */
+#define EXACT_TOLERANCE 1e-5
+
 enum { MAX_SUBJECTS = 16, TRAIN_STEPS = 4 };
 
 /* What is tested: a backend, or one instruction set of the cpu backend. */
@@ -57,5 +61,8 @@ void train(const subject *s, void *state, const experiment *e, int n_steps, doub
 void run_subject(const subject *s, experiment *e, int n_threads, kdinr_optimizer optimizer,
                  int n_steps);
 void free_outputs(experiment *e);
+
+/** Cases of test_backends.c that live in files of their own. */
+void units_round_what_is_seen(void **unused);
 
 #endif
