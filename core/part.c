@@ -283,7 +283,8 @@ kdinr_status kd_part_open_shared(const kdinr_options *options, const char *backe
     KD_TRY_DONE(kd_share_exchange(share, NULL, error));
     if (!root) KD_TRY_DONE(make_copy(options->part, size, part, error));
     kd_share_root(share);
-    KD_TRY_DONE(kd_share_bytes(share, root ? bytes : (*part)->copy, size, error));
+    uint8_t *records = root || *part == NULL ? bytes : (*part)->copy;
+    KD_TRY_DONE(kd_share_bytes(share, records, size, error));
     KD_TRY_DONE(kd_share_exchange(share, NULL, error));
 
 done:
