@@ -5,7 +5,6 @@ KDINR_API const kd_cuda_module *kdinr_cuda_module(void);
 
 const kd_cuda_module *kdinr_cuda_module(void)
 {
-    static const kd_cuda_module module = {.version = KD_CUDA_MODULE_VERSION + 98,
-                                          .release = "7.7.7"};
+    static const kd_cuda_module module = {.version = 99, .release = "7.7.7"};
     return &module;
 }
