@@ -28,6 +28,13 @@ typedef struct kd_student {
     kd_outcome outcome;
 } kd_student;
 
+/** [2 * net.n_layers] what the student's parameters are multiples of; NULL: they were not rounded.
+ */
+static inline const float *kd_student_units(const kd_student *student)
+{
+    return student->outcome.n_units > 0 ? student->outcome.units : NULL;
+}
+
 /** How to train one student. */
 typedef struct kd_student_plan {
     kd_net_shape shape;

@@ -89,7 +89,7 @@ static double work(const kdinr_options *options, const kd_plan *plan, double n_s
     const double n_steps = kd_plan_steps(options);
     const double n_bricks = (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2];
     const double n_windows = ceil(n_steps / plan->window);
-    const double n_teachers = !plan->keeps ? n_steps : options->direct ? 0.0 : n_windows;
+    const double n_teachers = kd_plan_teachers(options, plan, kd_plan_steps(options));
     const double cold = options->warm_start ? fmin(n_windows, n_teachers) : n_teachers;
     const double teachers = cold * plan->cold_samples + (n_teachers - cold) * plan->teacher_samples;
     const double students = n_windows * plan->student_samples;

@@ -86,12 +86,11 @@ void kd_kdm_params(const kd_model_array *array, const kd_network *network, float
         return;
     }
     for (int tensor = 0; tensor < 2 * net.n_layers; tensor++) {
-        const kd_layer *layer = &net.layers[tensor / 2];
         const float step = kd_kdm_step(network->steps[tensor]);
-        const size_t start = tensor % 2 == 0 ? layer->weights : layer->biases;
-        const size_t end = tensor % 2 == 0 ? layer->biases : start + (size_t)layer->n_out;
+        size_t n;
+        const size_t start = kd_net_tensor(&net, tensor, &n);
 
-        for (size_t i = start; i < end; i++) {
+        for (size_t i = start; i < start + n; i++) {
             dst[i] = (float)network->codes[i] * step;
         }
     }
@@ -169,13 +168,11 @@ static kd_entropy_tensor *list_network(const kd_model_array *array, const kd_net
 
     if (network->kind != KD_NETWORK_QUANTISED) return tensor;
     kd_kdm_net(array, network, &net);
-    for (int l = 0; l < net.n_layers; l++) {
-        const kd_layer *layer = &net.layers[l];
-        const size_t n_weights = layer->biases - layer->weights;
+    for (int i = 0; i < 2 * net.n_layers; i++) {
+        size_t n;
+        const size_t start = kd_net_tensor(&net, i, &n);
 
-        *tensor++ = (kd_entropy_tensor){2 * l, network->codes + layer->weights, n_weights};
-        *tensor++ =
-            (kd_entropy_tensor){2 * l + 1, network->codes + layer->biases, (size_t)layer->n_out};
+        *tensor++ = (kd_entropy_tensor){i, network->codes + start, n};
     }
     return tensor;
 }

@@ -144,21 +144,27 @@ void kd_net_rescale(const kd_net *net, const double *scale, const double *offset
     }
 }
 
-static void round_run(float *params, size_t n, float unit)
+size_t kd_net_tensor(const kd_net *net, int tensor, size_t *n)
 {
-    for (size_t i = 0; i < n; i++) {
-        params[i] = nearbyintf(params[i] / unit) * unit;
+    const kd_layer *layer = &net->layers[tensor / 2];
+
+    if (tensor % 2 == 1) {
+        *n = (size_t)layer->n_out;
+        return layer->biases;
     }
+    *n = (size_t)layer->n_in * (size_t)layer->n_out;
+    return layer->weights;
 }
 
 void kd_net_round(const kd_net *net, const float *units, float *params)
 {
-    for (int l = 0; l < net->n_layers; l++) {
-        const kd_layer *layer = &net->layers[l];
-        const size_t n_out = (size_t)layer->n_out;
+    for (int tensor = 0; tensor < 2 * net->n_layers; tensor++) {
+        size_t n;
+        const size_t start = kd_net_tensor(net, tensor, &n);
 
-        round_run(params + layer->weights, n_out * (size_t)layer->n_in, units[2 * l]);
-        round_run(params + layer->biases, n_out, units[2 * l + 1]);
+        for (size_t i = start; i < start + n; i++) {
+            params[i] = nearbyintf(params[i] / units[tensor]) * units[tensor];
+        }
     }
 }
 

@@ -49,6 +49,10 @@ void kd_net_initialise(const kd_net *net, float omega_hidden, uint64_t seed, uin
  *  params  in/out [net->n_params] */
 void kd_net_rescale(const kd_net *net, const double *scale, const double *offset, float *params);
 
+/** Where a tensor lies in the flat parameter block: 2 l is the weights of layer l, 2 l + 1 its
+ * biases. n  out its length returns its first index */
+size_t kd_net_tensor(const kd_net *net, int tensor, size_t *n);
+
 /** Round parameters to multiples of their tensor's unit.
  *  units   [2 * n_layers], > 0
  *  params  in/out [net->n_params] */

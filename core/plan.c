@@ -13,9 +13,9 @@
 #define MOST_PARAMS    40000.0
 #define BITS_PER_PARAM 6.0  /* more, narrower weights lose, and so do fewer, finer ones */
 #define NETWORK_BYTES  30.0 /* shape, ranges and steps of one network in the file */
-/* Trainings of up to this many samples have batches of 512. */
-#define LEAST_BATCH_SAMPLES 12e6
-#define STEP_WEIGHT         8 /* a step counts like this many samples when choosing what to split */
+#define STEP_WEIGHT    8    /* a step counts like this many samples when choosing what to split */
+
+#define LEAST_BATCH_SAMPLES 12e6 /* trainings of up to this many have batches of 512 */
 
 /* Residual blocks, or SIREN's layers after the first; of the compared networks as their authors'
  * programs have it. */
@@ -260,6 +260,12 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
     plan->teacher = student;
     plan->teacher.n_inputs = 3;
     return KDINR_OK;
+}
+
+int kd_plan_teachers(const kdinr_options *options, const kd_plan *plan, int n_steps)
+{
+    if (!plan->keeps) return n_steps;
+    return options->direct ? 0 : (n_steps + plan->window - 1) / plan->window;
 }
 
 /* Parameters of a window's students together. */

@@ -46,6 +46,10 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
 /** Steps that are expected in all: options->n_steps, or 16 when not known. */
 int kd_plan_steps(const kdinr_options *options);
 
+/** Teachers of a brick in `n_steps` steps: one for each or, where the steps are kept, one for each
+ *  window, or none with options->direct. */
+int kd_plan_teachers(const kdinr_options *options, const kd_plan *plan, int n_steps);
+
 /** How large one student is. */
 typedef struct kd_plan_student {
     int width;

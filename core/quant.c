@@ -11,19 +11,6 @@
 
 enum { MAX_CODE = 32767, N_STEP_CODES = 256, FIT_ROUNDS = 24, UNIT_ROUNDS = 16 };
 
-/* Offset and length of a tensor in the flat parameter block. */
-static size_t tensor_start(const kd_net *net, int tensor, size_t *n)
-{
-    const kd_layer *layer = &net->layers[tensor / 2];
-
-    if (tensor % 2 == 1) {
-        *n = (size_t)layer->n_out;
-        return layer->biases;
-    }
-    *n = (size_t)layer->n_in * (size_t)layer->n_out;
-    return layer->weights;
-}
-
 static double root_mean_square(const float *values, size_t n)
 {
     double sum = 0.0;
@@ -50,7 +37,7 @@ static kdinr_status measure_tensor(measurement *m, int tensor, double *sensitivi
     const kd_net *net = probe->net;
     const size_t n_values = probe->n * (size_t)net->n_outputs;
     size_t n;
-    const size_t start = tensor_start(net, tensor, &n);
+    const size_t start = kd_net_tensor(net, tensor, &n);
     const double delta = 0.01 * root_mean_square(probe->params + start, n) + 1e-6;
     double sum = 0.0;
 
@@ -151,7 +138,7 @@ static kdinr_status coded_size(const trial *t, double log2_lambda, size_t *size,
         const double step = exp2(log2_lambda) / sqrt(t->sensitivity[tensor]);
         uint8_t code;
         size_t n;
-        const size_t start = tensor_start(t->net, tensor, &n);
+        const size_t start = kd_net_tensor(t->net, tensor, &n);
 
         quantise_tensor(t->params + start, n, step, &code, t->codes + start);
         t->units[tensor] = kd_kdm_step(code);
@@ -211,7 +198,7 @@ static kdinr_status apply_item(const kd_quant_item *item, double log2_lambda, kd
     for (int tensor = 0; tensor < 2 * net.n_layers; tensor++) {
         const double step = wanted_step(item, tensor, log2_lambda);
         size_t n;
-        const size_t start = tensor_start(&net, tensor, &n);
+        const size_t start = kd_net_tensor(&net, tensor, &n);
 
         quantise_tensor(item->params + start, n, step, &network->steps[tensor],
                         network->codes + start);
@@ -309,7 +296,7 @@ double kd_quant_expected(const kd_model_array *array, const kd_network *network,
         size_t n;
 
         if (units != NULL && (float)step == units[tensor]) continue;
-        (void)tensor_start(&net, tensor, &n);
+        (void)kd_net_tensor(&net, tensor, &n);
         mse += (double)n * sensitivity[tensor] * step * step / 12.0;
     }
     return mse;

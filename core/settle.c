@@ -56,13 +56,12 @@ static kdinr_status list_items(const kd_settle *settle, kd_quant_item **items, s
 
         for (size_t i = 0; i < track->n_networks; i++) {
             if (array->networks[i].kind == KD_NETWORK_CONSTANT) continue;
-            const kd_outcome *outcome = &track->students[i].outcome;
             list[n++] = (kd_quant_item){.array = array,
                                         .network = &array->networks[i],
                                         .params = array->networks[i].params,
                                         .sensitivity = track->students[i].sensitivity,
                                         .weight = network_weight(track, i, all),
-                                        .units = outcome->n_units > 0 ? outcome->units : NULL};
+                                        .units = kd_student_units(&track->students[i])};
         }
     }
     *items = list;
@@ -128,8 +127,7 @@ static void add_quantisation_error(const kd_settle *settle, int a)
         if (network->kind != KD_NETWORK_QUANTISED) continue;
         const kd_student *student = &track->students[i];
         const double mse =
-            kd_quant_expected(array, network, student->sensitivity,
-                              student->outcome.n_units > 0 ? student->outcome.units : NULL);
+            kd_quant_expected(array, network, student->sensitivity, kd_student_units(student));
         for (int c = 0; c < array->n_components; c++) {
             const double half = 0.5 * ((double)network->range[c][1] - network->range[c][0]);
             added[c] += track->network_samples[i] * mse * half * half;

@@ -134,7 +134,7 @@ double kd_track_work(const kd_track *track, const kdinr_options *options, int n_
 {
     const kd_plan *plan = &track->plan;
     const int windows = (n_steps + plan->window - 1) / plan->window;
-    const int teachers = !plan->keeps ? n_steps : options->direct ? 0 : windows;
+    const int teachers = kd_plan_teachers(options, plan, n_steps);
 
     if (track->no_networks) return n_steps;
     return track->n_bricks * (plan->teacher_samples * teachers + plan->student_samples * windows);

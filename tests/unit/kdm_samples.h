@@ -280,4 +280,14 @@ static inline void sample_write(const char *path, const uint8_t *bytes, size_t s
     assert_int_equal(fclose(file), 0);
 }
 
+/* The model as bytes of a file, to be freed. */
+static inline uint8_t *sample_packed(const kd_model *model, size_t *size)
+{
+    kdinr_error error;
+    uint8_t *bytes;
+
+    check_ok(kd_kdm_pack(model, &bytes, size, &error), error);
+    return bytes;
+}
+
 #endif

@@ -27,23 +27,11 @@ static void sample_axes(kd_model *model)
     check_ok(kd_copy_axes(axes, model, &error), error);
 }
 
-static uint8_t *packed(const kd_model *model, size_t *size)
-{
-    kdinr_error error;
-    uint8_t *bytes;
-
-    check_ok(kd_kdm_pack(model, &bytes, size, &error), error);
-    return bytes;
-}
-
 static kdinr_status read_bytes(const uint8_t *bytes, size_t size, kdinr_error *error)
 {
     kd_model model;
-    FILE *file = fopen(PATH, "wb");
 
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, size, file), size);
-    assert_int_equal(fclose(file), 0);
+    sample_write(PATH, bytes, size);
     const kdinr_status status = kd_kdm_load_info(PATH, &model, error);
     kd_kdm_free(&model);
     return status;
@@ -57,10 +45,10 @@ static void axes_come_back_exactly_in_every_form(void **state)
 
     (void)state;
     sample_small(&model, KD_NETWORK_QUANTISED);
-    uint8_t *plain = packed(&model, &plain_size);
+    uint8_t *plain = sample_packed(&model, &plain_size);
     assert_int_equal(plain[10], 0); /* without axes the version is 1.0 */
     sample_axes(&model);
-    uint8_t *bytes = packed(&model, &size);
+    uint8_t *bytes = sample_packed(&model, &size);
     assert_int_equal(bytes[10], 1);
     check_ok(kd_size_axes(&model, &axes_size, &error), error);
     assert_int_equal(size - plain_size, axes_size);
@@ -111,7 +99,7 @@ static void damaged_axes_are_read_or_refused(void **state)
     (void)state;
     sample_small(&model, KD_NETWORK_CONSTANT);
     sample_axes(&model);
-    uint8_t *bytes = packed(&model, &size);
+    uint8_t *bytes = sample_packed(&model, &size);
     const size_t axes_size = 17 + 33 + 57, start = size - axes_size;
     for (size_t i = start; i < size; i++) {
         const uint8_t was = bytes[i];

@@ -11,23 +11,11 @@ enum { NX = 20, NY = 18, NZ = 16, N = NX * NY * NZ, N_STEPS = 4 };
 
 /* ---- section FORM ---- */
 
-static uint8_t *packed(const kd_model *model, size_t *size)
-{
-    kdinr_error error;
-    uint8_t *bytes;
-
-    check_ok(kd_kdm_pack(model, &bytes, size, &error), error);
-    return bytes;
-}
-
 static kdinr_status read_bytes(const uint8_t *bytes, size_t size, kdinr_error *error)
 {
     kd_model model;
-    FILE *file = fopen(PATH, "wb");
 
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, size, file), size);
-    assert_int_equal(fclose(file), 0);
+    sample_write(PATH, bytes, size);
     kdinr_status status = kd_kdm_load_info(PATH, &model, error);
     if (status == KDINR_OK) status = kd_kdm_load_networks(PATH, &model, error);
     kd_kdm_free(&model);
@@ -42,7 +30,7 @@ static void forms_come_back(void **state)
 
     (void)state;
     sample_forms(&model);
-    uint8_t *bytes = packed(&model, &size);
+    uint8_t *bytes = sample_packed(&model, &size);
     assert_int_equal(bytes[10], 2);
     check_ok(kd_kdm_save(bytes, size, PATH, &error), error);
     check_ok(kd_kdm_load_info(PATH, &back, &error), error);
@@ -94,7 +82,7 @@ static void broken_forms_are_not_read(void **state)
 
     (void)state;
     sample_forms(&model);
-    uint8_t *bytes = packed(&model, &size);
+    uint8_t *bytes = sample_packed(&model, &size);
     check_ok(read_bytes(bytes, size, &error), error);
     bytes[size - 1] = 3;
     repair(bytes, size);

@@ -130,10 +130,8 @@ static double coded_bytes(const fixture *f, const float *units)
     kdinr_error error;
 
     for (int tensor = 0; tensor < 2 * f->net.n_layers; tensor++) {
-        const kd_layer *layer = &f->net.layers[tensor / 2];
-        const size_t n_out = (size_t)layer->n_out;
-        const size_t start = tensor % 2 == 1 ? layer->biases : layer->weights;
-        const size_t n = tensor % 2 == 1 ? n_out : n_out * (size_t)layer->n_in;
+        size_t n;
+        const size_t start = kd_net_tensor(&f->net, tensor, &n);
 
         for (size_t i = start; i < start + n; i++) {
             codes[i] = (int16_t)nearbyint((double)f->params[i] / (double)units[tensor]);
