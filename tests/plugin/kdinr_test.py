@@ -1,6 +1,8 @@
 # What the plugin's Python tests share: a small time-dependent image to compress, and ways to look
 # at what comes out. Before: the plugin is on PV_PLUGIN_PATH. After: test_plugin.py, test_errors.py
 # and test_mpi.py.
+import os
+
 from paraview import servermanager
 from paraview.simple import ProgrammableSource
 from paraview.vtk import VTK_STRING
@@ -118,6 +120,22 @@ class Errors:
         text = self.messages[0] if self.messages else ''
         for word in words:
             assert word in text, f'"{word}" is not in: {text}'
+
+
+def abort(writer, path, fraction, time):
+    """Abort a writer once `fraction` is done: no file, but what was trained is kept. Its Errors."""
+    algorithm = writer.GetClientSideObject()
+
+    def stop(caller, event):
+        if caller.GetProgress() > fraction:
+            caller.SetAbortExecute(1)
+
+    tag = algorithm.AddObserver('ProgressEvent', stop)
+    errors = Errors(writer)
+    writer.UpdatePipeline(time)
+    algorithm.RemoveObserver(tag)
+    assert not os.path.exists(path) and os.path.exists(path + '.part'), errors.messages
+    return errors
 
 
 def run(tests):

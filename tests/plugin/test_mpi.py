@@ -70,17 +70,7 @@ def write_all(prefix, n_ranks):
 def abort_and_resume(path):
     """An abort that only rank 0 sees ends all ranks; they go on together to the same bytes."""
     writer = make_writer(path, **FILES['bricks'])
-    algorithm = writer.GetClientSideObject()
-
-    def abort(caller, event):
-        if caller.GetProgress() > 0.5:
-            caller.SetAbortExecute(1)
-
-    tag = algorithm.AddObserver('ProgressEvent', abort)
-    errors = kt.Errors(writer)
-    writer.UpdatePipeline(0.5)
-    algorithm.RemoveObserver(tag)
-    assert not os.path.exists(path) and os.path.exists(path + '.part'), errors.messages
+    errors = kt.abort(writer, path, 0.5, 0.5)
     assert 'keeps what was trained' in errors.messages[0], errors.messages
     writer.Resume = 1
     writer.UpdatePipeline(0.5)

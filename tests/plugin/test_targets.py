@@ -71,17 +71,7 @@ def aborted_run_goes_on_to_the_same_bytes():
     writer = KDINRWriter(Input=kt.series(), FileName=path, Effort='Low', CompressionRatio=12.0)
     writer.UpdatePipelineInformation()
     writer.PointDataArrays = ['density', 'temperature']
-    algorithm = writer.GetClientSideObject()
-
-    def abort(caller, event):
-        if caller.GetProgress() > 0.4:
-            caller.SetAbortExecute(1)
-
-    tag = algorithm.AddObserver('ProgressEvent', abort)
-    errors = kt.Errors(writer)
-    writer.UpdatePipeline(0.0)
-    algorithm.RemoveObserver(tag)
-    assert not os.path.exists(path) and os.path.exists(path + '.part'), errors.messages
+    errors = kt.abort(writer, path, 0.4, 0.0)
     assert 'resumed.kdm.part keeps what was trained' in errors.messages[0], errors.messages
     errors.messages.clear()
     writer.Resume = 1

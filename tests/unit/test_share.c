@@ -262,6 +262,26 @@ static void share_more_processes_than_bricks_writes_the_file_of_one(void **state
     check_file_is_that_of_one(&options, MOST_RANKS);
 }
 
+/* With all steps kept, as above, and with a teacher for each; weights rounded while training. */
+static void share_every_way_to_train_writes_the_file_of_one(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 4; way++) {
+        kdinr_options options = small_options();
+
+        options.bricks[0] = 1 + way % 2;
+        options.window_memory = 0;
+        if (way / 2 == 1) {
+            options.width = 0;
+            options.ratio = 8;
+            options.window_memory = 1 << 20;
+        }
+        write_alone(&options);
+        check_file_is_that_of_one(&options, 2);
+        check_file_is_that_of_one(&options, MOST_RANKS);
+    }
+}
+
 static void share_one_brick_and_one_window_writes_the_file_of_one(void **state)
 {
     kdinr_options options = small_options();
@@ -414,6 +434,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(share_any_number_of_processes_writes_the_file_of_one),
         cmocka_unit_test(share_more_processes_than_bricks_writes_the_file_of_one),
+        cmocka_unit_test(share_every_way_to_train_writes_the_file_of_one),
         cmocka_unit_test(share_one_brick_and_one_window_writes_the_file_of_one),
         cmocka_unit_test(share_with_a_bound_writes_the_file_of_one),
         cmocka_unit_test(share_with_a_psnr_writes_the_file_of_one),
