@@ -127,6 +127,17 @@ typedef enum kdinr_network {
                                      its loss on gradients, weights stored as the others' are */
 } kdinr_network;
 
+/** Blocks of network KDINR, with which it also changes what comes before them. Numbers are fixed.
+ */
+typedef enum kdinr_blocks {
+    KDINR_BLOCKS_EVEN = 0,       /**< one width m throughout: a layer of m neurons, then blocks
+                                      h + f(h) of two layers of m. Better at equal bytes than the
+                                      paper's two, which are: */
+    KDINR_BLOCKS_BOTTLENECK = 1, /**< an encoder m, 2m, 4m (Table I), blocks 4m-m-m-4m that average
+                                      (h + f(h)) / 2; Fig. 3 */
+    KDINR_BLOCKS_PLAIN = 2       /**< the same with blocks 4m-4m-4m */
+} kdinr_blocks;
+
 typedef enum kdinr_effort {
     KDINR_EFFORT_LOW = 0,
     KDINR_EFFORT_NORMAL = 1,
@@ -201,8 +212,7 @@ typedef struct kdinr_options {
 
     /* The network. */
     kdinr_network network;
-    bool bottleneck;     /**< of network KDINR alone: residual blocks 4m-m-m-4m (true) or 4m-4m-4m
-                            (false); Fig. 3 */
+    kdinr_blocks blocks; /**< of network KDINR alone; the others have their own and say EVEN */
     double omega_first;  /**< first-layer frequency, 0.1..1000; 0: short pilot on the first step */
     double omega_hidden; /**< hidden frequency, 0.1..1000; default 30 */
 

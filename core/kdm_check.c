@@ -161,7 +161,7 @@ kdinr_status kd_check_form(const kd_model *model, int a, kdinr_status status, kd
     const int least = array->form == KD_FORM_SIREN ? 1 : 2;
     const int most = array->form == KD_FORM_KDINR ? 3 : least;
 
-    KD_TRY(check_count((long long)array->form, KD_FORM_KDINR, KD_FORM_NEURCOMP, a,
+    KD_TRY(check_count((long long)array->form, KD_FORM_KDINR, KD_FORM_EVEN, a,
                        "form of the networks", status, error));
     return check_count(array->block_layers, least, most, a, "layers of a block", status, error);
 }

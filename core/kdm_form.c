@@ -1,4 +1,4 @@
-/* Section FORM: which arrays' networks are not those of KD-INR but of a method it is compared with.
+/* Section FORM: which arrays' networks are not of the paper's form.
  * Before: kdm.c writes, or kdm_read.c has read META. After: the layer tables of all networks follow
  * from the model. */
 #include <stdlib.h>
@@ -7,12 +7,12 @@
 
 kdinr_status kd_write_forms(kd_writer *writer, const kd_model *model, kdinr_error *error)
 {
-    bool all_usual = true;
+    bool all_papers = true;
 
     for (int a = 0; a < model->n_arrays; a++) {
-        if (model->arrays[a].form != KD_FORM_KDINR) all_usual = false;
+        if (model->arrays[a].form != KD_FORM_KDINR) all_papers = false;
     }
-    for (int a = 0; a < model->n_arrays && !all_usual; a++) {
+    for (int a = 0; a < model->n_arrays && !all_papers; a++) {
         kd_put_u8(writer, (uint8_t)model->arrays[a].form);
     }
     return kd_writer_check(writer, "forms of networks", error);

@@ -72,8 +72,8 @@ static const flag flags[] = {
     {KD_COMPRESS, "--keep-bad", NULL, SWITCH, 1, OPTION(keep_bad),
      "write the file even if nothing was learned"},
 
-    {KD_COMPRESS, "--bottleneck", "no|yes", YES_NO, 1, OPTION(bottleneck),
-     "blocks 4m-m-m-4m or 4m-4m-4m"},
+    {KD_COMPRESS, "--blocks", "even|bottleneck|plain", CHOICE, 1, OPTION(blocks),
+     "one width m, or the paper's 4m-m-m-4m or 4m-4m-4m"},
     {KD_COMPRESS, "--omega", "V|auto", NUMBER, 1, OPTION(omega_first),
      "frequency of the first layer"},
     {KD_COMPRESS, "--omega-hidden", "V", NUMBER, 1, OPTION(omega_hidden),

@@ -62,9 +62,9 @@ void kd_net_layout(const kd_net_shape *shape, kd_net *net)
     net->width = m;
     net->depth = shape->depth;
     net->block_layers = shape->block_layers;
-    net->skip = shape->form == KD_FORM_SIREN      ? KD_SKIP_NONE
-                : shape->form == KD_FORM_NEURCOMP ? KD_SKIP_SUM
-                                                  : KD_SKIP_MEAN;
+    net->skip = shape->form == KD_FORM_SIREN  ? KD_SKIP_NONE
+                : shape->form == KD_FORM_EVEN ? KD_SKIP_SUM
+                                              : KD_SKIP_MEAN;
     add_encoder(shape, net);
     const int wide = net->layers[net->n_encoder - 1].n_out;
     for (int block = 0; block < shape->depth; block++) {

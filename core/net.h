@@ -10,9 +10,10 @@
  *          h + f(h); the halves by which it multiplies what blocks and the last layer read are here
  *          part of their weights */
 typedef enum kd_form {
-    KD_FORM_KDINR = 0,   /* encoder m, 2m, 4m; blocks on 4m that average (Table I, CoordNet) */
-    KD_FORM_SIREN = 1,   /* layers of m neurons: one and then d, nothing passes by */
-    KD_FORM_NEURCOMP = 2 /* a layer of m neurons; blocks of two such layers that sum */
+    KD_FORM_KDINR = 0, /* encoder m, 2m, 4m; blocks on 4m that average (Table I, CoordNet) */
+    KD_FORM_SIREN = 1, /* layers of m neurons: one and then d, nothing passes by */
+    KD_FORM_EVEN = 2   /* a layer of m neurons; blocks of two such layers that sum (our default,
+                          NeurComp) */
 } kd_form;
 
 /** What distinguishes one network of the family from another. */
@@ -21,7 +22,7 @@ typedef struct kd_net_shape {
     int n_outputs;    /* 1..9 */
     int width;        /* m, 2..256 */
     int depth;        /* d, 1..32 */
-    int block_layers; /* KDINR: 3 bottleneck, 2 plain; SIREN: 1; NEURCOMP: 2 */
+    int block_layers; /* KDINR: 3 bottleneck, 2 plain; SIREN: 1; EVEN: 2 */
     float omega_first, omega_hidden;
     kd_form form;
 } kd_net_shape;

@@ -12,7 +12,6 @@
 kdinr_options kdinr_options_default(void)
 {
     const kdinr_options options = {.ratio = 500,
-                                   .bottleneck = true,
                                    .omega_hidden = 30,
                                    .preset = KDINR_PRESET_DEFAULT,
                                    .effort = KDINR_EFFORT_NORMAL,
@@ -38,6 +37,7 @@ kdinr_options kdinr_options_paper(void)
     kdinr_options options = kdinr_options_default();
 
     options.preset = KDINR_PRESET_PAPER;
+    options.blocks = KDINR_BLOCKS_BOTTLENECK;
     options.bricks[0] = options.bricks[1] = options.bricks[2] = 1;
     options.window = 1024;
     options.omega_first = 30;
@@ -67,7 +67,7 @@ kdinr_options kdinr_options_for(kdinr_preset preset, kdinr_network network)
 
     if (network == KDINR_NETWORK_KDINR) return options;
     options.network = network;
-    options.bottleneck = false;
+    options.blocks = KDINR_BLOCKS_EVEN;
     options.omega_first = 30;
     options.optimizer = KDINR_OPTIMIZER_ADAM;
     options.teacher_rate = paper ? options.teacher_rate : own_rate(network);
@@ -107,6 +107,7 @@ static const number numbers[] = {
     INTEGER(window, true, 1, 1024),
     INTEGER(n_steps, true, 1, 1 << 20),
     INTEGER(network, false, 0, 3),
+    INTEGER(blocks, false, 0, 2),
     REAL(omega_first, true, 0.1, 1000),
     REAL(omega_hidden, false, 0.1, 1000),
     INTEGER(preset, false, 0, 1),
@@ -160,10 +161,10 @@ kdinr_status kd_options_check(const kdinr_options *options, kdinr_error *error)
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
                        "option block_size is %d, allowed are 2, 4, 8 and 16", options->block_size);
     }
-    if (options->network != KDINR_NETWORK_KDINR && options->bottleneck) {
+    if (options->network != KDINR_NETWORK_KDINR && options->blocks != KDINR_BLOCKS_EVEN) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
-                       "option bottleneck is set, but network %d has none: only network %d may",
-                       (int)options->network, KDINR_NETWORK_KDINR);
+                       "option blocks is %d, but network %d has its own: only network %d may",
+                       (int)options->blocks, (int)options->network, KDINR_NETWORK_KDINR);
     }
     if (options->psnr != 0.0) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
@@ -221,10 +222,9 @@ void kd_options_describe(const kdinr_options *options, char *text, size_t size)
     if (options->max_error_relative && used >= 0 && (size_t)used < size) {
         used += snprintf(text + used, size - (size_t)used, " max_error_relative=1");
     }
-    const bool plain = options->bottleneck != base.bottleneck;
     const bool cold = options->warm_start != base.warm_start;
     if (used >= 0 && (size_t)used < size) {
-        snprintf(text + used, size - (size_t)used, "%s%s%s", plain ? " bottleneck=0" : "",
+        snprintf(text + used, size - (size_t)used, "%s%s",
                  cold ? (options->warm_start ? " warm_start=1" : " warm_start=0") : "",
                  options->direct == base.direct ? ""
                  : options->direct              ? " direct=1"
@@ -236,7 +236,6 @@ int kd_options_list(const kdinr_options *options, kd_option list[KD_OPTIONS_MAX]
 {
     const kd_option others[] = {{"seed", (double)(options->seed >> 32)},
                                 {"seed", (double)(options->seed & UINT32_MAX)},
-                                {"bottleneck", options->bottleneck},
                                 {"warm_start", options->warm_start},
                                 {"direct", options->direct},
                                 {"max_error_relative", options->max_error_relative},

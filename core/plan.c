@@ -20,7 +20,8 @@
 /* Residual blocks, or SIREN's layers after the first; of the compared networks as their authors'
  * programs have it. */
 enum {
-    DEFAULT_DEPTH = 2,
+    EVEN_DEPTH = 3,
+    BOTTLENECK_DEPTH = 2,
     PAPER_DEPTH = 5,
     COORDNET_DEPTH = 10,
     SIREN_DEPTH = 3,
@@ -166,28 +167,42 @@ static int default_depth(const kdinr_options *options)
     case KDINR_NETWORK_NEURCOMP:
         return NEURCOMP_DEPTH;
     default:
-        return options->preset == KDINR_PRESET_PAPER ? PAPER_DEPTH : DEFAULT_DEPTH;
+        return options->preset == KDINR_PRESET_PAPER  ? PAPER_DEPTH
+               : options->blocks == KDINR_BLOCKS_EVEN ? EVEN_DEPTH
+                                                      : BOTTLENECK_DEPTH;
+    }
+}
+
+static kd_form form_of(const kdinr_options *options)
+{
+    switch (options->network) {
+    case KDINR_NETWORK_COORDNET:
+        return KD_FORM_KDINR;
+    case KDINR_NETWORK_SIREN:
+        return KD_FORM_SIREN;
+    case KDINR_NETWORK_NEURCOMP:
+        return KD_FORM_EVEN;
+    default:
+        return options->blocks == KDINR_BLOCKS_EVEN ? KD_FORM_EVEN : KD_FORM_KDINR;
     }
 }
 
 /* The smallest student there can be. */
 static kd_net_shape least_shape(const kdinr_options *options, int n_outputs)
 {
-    const bool siren = options->network == KDINR_NETWORK_SIREN;
-    const bool neurcomp = options->network == KDINR_NETWORK_NEURCOMP;
+    const kd_form form = form_of(options);
+    const bool bottleneck = options->blocks == KDINR_BLOCKS_BOTTLENECK;
 
     return (kd_net_shape){.n_inputs = 4,
                           .n_outputs = n_outputs,
                           .width = 2,
                           .depth = options->depth > 0 ? options->depth : 1,
-                          .block_layers = siren                 ? 1
-                                          : options->bottleneck ? 3
+                          .block_layers = form == KD_FORM_SIREN ? 1
+                                          : bottleneck          ? 3
                                                                 : 2,
                           .omega_first = (float)options->omega_first,
                           .omega_hidden = (float)options->omega_hidden,
-                          .form = siren      ? KD_FORM_SIREN
-                                  : neurcomp ? KD_FORM_NEURCOMP
-                                             : KD_FORM_KDINR};
+                          .form = form};
 }
 
 /* Depth and width of the middle student for its share of the parameters. Without quantisation the
@@ -307,6 +322,9 @@ void kd_plan_students(const kdinr_options *options, const kd_plan *plan, int n_s
     }
 }
 
+/* Long trainings want lower frequencies than the pilot's short ones do. */
+#define PILOT_SHARE 0.7f
+
 static const float pilot_omegas[] = {4, 6, 8, 11, 15, 20, 30};
 
 enum { N_OMEGAS = sizeof pilot_omegas / sizeof *pilot_omegas };
@@ -342,7 +360,7 @@ kdinr_status kd_plan_pilot(kd_run *run, const kd_cut *cut, kd_plan *plan, kdinr_
     for (int i = 1; i < N_OMEGAS; i++) {
         if (teachers[i].outcome.loss < teachers[best].outcome.loss) best = i;
     }
-    plan->teacher.omega_first = pilot_omegas[best];
+    plan->teacher.omega_first = PILOT_SHARE * pilot_omegas[best];
 
 done:
     for (int i = 0; i < N_OMEGAS; i++) {

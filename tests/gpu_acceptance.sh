@@ -76,7 +76,7 @@ time_step() {
     python3 tests/quality/waves.py 640 256 256 1 "$WORK/large"
     local start end
     start=$(date +%s.%N)
-    "$BUILD/bin/kdinr" compress -o "$WORK/large.kdm" --dims 640,256,256 --width 16 --depth 3 --bottleneck yes \
+    "$BUILD/bin/kdinr" compress -o "$WORK/large.kdm" --dims 640,256,256 --width 16 --depth 3 --blocks bottleneck \
         --bricks 1,1,1 --omega 30 --batch 65536 --teacher-samples 131072000 --student-samples 65536 \
         --ratio 1000 --no-verify --keep-bad --quiet --no-part --backend cuda --precision "$1" \
         "$WORK"/large_*.raw >&2

@@ -12,7 +12,7 @@ import peers
 NETWORKS = ("coordnet", "siren", "neurcomp")
 STUDIES = {  # tables V, VIII, IX, X and figure 9 of the paper: name, what differs from the default
     "sampling policy": [["--sampling", "uniform"]],
-    "bottleneck": [["--bottleneck", "no"]],
+    "blocks": [["--blocks", "bottleneck"], ["--blocks", "plain"]],
     "sampling rate": [["--preset", "paper", "--sampling-rate", rate]  # only its epochs know rates
                       for rate in ("0.25", "0.5", "0.75", "1")],
     "block size": [["--block-size", size] for size in ("2", "8", "16")],

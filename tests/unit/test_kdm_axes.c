@@ -194,7 +194,7 @@ static void series_on_axes_goes_round(void **state)
     encode(&volume, values);
     check_ok(kdinr_decoder_open(PATH, NULL, &decoder, &error), error);
     const kdinr_info *info = kdinr_decoder_info(decoder);
-    assert_int_equal(info->version_minor, 1);
+    assert_int_equal(info->version_minor, 2);
     assert_memory_equal(info->axes[0], x, sizeof x);
     assert_memory_equal(info->axes[1], y, sizeof y);
     assert_memory_equal(info->axes[2], z, sizeof z);

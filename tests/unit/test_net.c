@@ -72,7 +72,7 @@ static void net_flat_forms_have_layers_of_one_width(void **state)
     for (size_t m = 2; m <= 256; m += 127) {
         for (size_t d = 1; d <= 32; d += 31) {
             const kd_net_shape siren = flat_shape(KD_FORM_SIREN, 4, 3, (int)m, (int)d);
-            const kd_net_shape neurcomp = flat_shape(KD_FORM_NEURCOMP, 4, 3, (int)m, (int)d);
+            const kd_net_shape neurcomp = flat_shape(KD_FORM_EVEN, 4, 3, (int)m, (int)d);
             kd_net net;
 
             assert_int_equal(kd_net_count(&siren), 5 * m + d * (m * m + m) + 3 * m + 3);
@@ -162,7 +162,7 @@ static void apply_layer(const kd_net *net, int l, const float *params, double sc
  * its first layer reads, and the last block halves its sum. Twice our weights stand for theirs. */
 static void net_neurcomp_is_its_authors_network(void **state)
 {
-    const kd_net_shape shape = flat_shape(KD_FORM_NEURCOMP, 4, 1, 6, 3);
+    const kd_net_shape shape = flat_shape(KD_FORM_EVEN, 4, 1, 6, 3);
     const float coords[4] = {0.3f, -0.7f, 0.1f, 0.9f};
     double h[6], inner[6], f[6], input[4], expected;
     kd_net net;

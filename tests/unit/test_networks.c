@@ -91,8 +91,8 @@ static void broken_forms_are_not_read(void **state)
     bytes[size - 1] = KD_FORM_SIREN; /* of an array whose flag says two layers */
     repair(bytes, size);
     check_fails(read_bytes(bytes, size, &error), KDINR_ERROR_FORMAT, "layers of a block: 2", error);
-    bytes[size - 1] = KD_FORM_NEURCOMP;
-    bytes[size - 3] = KD_FORM_NEURCOMP; /* of an array whose flag says another number */
+    bytes[size - 1] = KD_FORM_EVEN;
+    bytes[size - 3] = KD_FORM_EVEN; /* of an array whose flag says another number */
     repair(bytes, size);
     check_fails(read_bytes(bytes, size, &error), KDINR_ERROR_FORMAT, "layers of a block: 3", error);
     bytes[size - 3] = KD_FORM_KDINR;
@@ -123,7 +123,7 @@ static void settings_are_the_authors_own(void **state)
         assert_int_equal(paper.weights, KDINR_WEIGHTS_FLOAT32);
     }
     const kdinr_options usual = kdinr_options_for(KDINR_PRESET_PAPER, KDINR_NETWORK_KDINR);
-    assert_true(usual.bottleneck && !usual.direct && usual.epochs == 400);
+    assert_true(usual.blocks == KDINR_BLOCKS_BOTTLENECK && !usual.direct && usual.epochs == 400);
 }
 
 static void settings_that_no_network_has_are_refused(void **state)
@@ -133,9 +133,9 @@ static void settings_that_no_network_has_are_refused(void **state)
     kdinr_error error;
 
     (void)state;
-    options.bottleneck = true;
+    options.blocks = KDINR_BLOCKS_PLAIN;
     check_fails(kdinr_encoder_open(&options, &encoder, &error), KDINR_ERROR_ARGUMENT,
-                "option bottleneck is set, but network 2 has none", error);
+                "option blocks is 2, but network 2 has its own", error);
     options.network = (kdinr_network)4;
     check_fails(kdinr_encoder_open(&options, &encoder, &error), KDINR_ERROR_ARGUMENT,
                 "option network is 4, allowed are 0 to 3", error);
