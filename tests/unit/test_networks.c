@@ -211,6 +211,35 @@ static void networks_have_their_authors_depth(void **state)
     }
 }
 
+/* Of KD-INR's own: one width and three blocks, or the paper's formula with two blocks or, of its
+ * preset, five. */
+static void blocks_are_those_asked_for(void **state)
+{
+    const kdinr_blocks blocks[] = {KDINR_BLOCKS_EVEN, KDINR_BLOCKS_BOTTLENECK, KDINR_BLOCKS_PLAIN,
+                                   KDINR_BLOCKS_BOTTLENECK};
+    const uint64_t m = 3, encoder = 10 * m * m + 11 * m, bottleneck = 9 * m * m + 6 * m;
+    const uint64_t counts[] = {
+        count(KDINR_NETWORK_NEURCOMP, m, 3), encoder + 2 * bottleneck + 4 * m + 1,
+        count(KDINR_NETWORK_COORDNET, m, 2), encoder + 5 * bottleneck + 4 * m + 1};
+
+    (void)state;
+    for (int n = 0; n < 4; n++) {
+        const kdinr_preset preset = n == 3 ? KDINR_PRESET_PAPER : KDINR_PRESET_DEFAULT;
+        kdinr_options options = kdinr_options_for(preset, KDINR_NETWORK_KDINR);
+
+        assert_int_equal(options.blocks, n == 3 ? KDINR_BLOCKS_BOTTLENECK : KDINR_BLOCKS_EVEN);
+        options.blocks = blocks[n];
+        options.width = (int)m;
+        options.teacher_samples = options.student_samples = 1e4;
+        options.keep_bad = true;
+        kdinr_decoder *decoder = compress_and_open(&options);
+        const kdinr_info *info = kdinr_decoder_info(decoder);
+        assert_int_equal(info->arrays[0].n_parameters, counts[n]);
+        assert_int_equal(strstr(info->provenance, "blocks") != NULL, n == 1 || n == 2);
+        kdinr_decoder_close(decoder);
+    }
+}
+
 /* As wide as the bytes allow, and what the file says of itself. */
 static void networks_learn_and_have_the_size_asked_for(void **state)
 {
@@ -252,6 +281,7 @@ int main(void)
         cmocka_unit_test(settings_are_the_authors_own),
         cmocka_unit_test(settings_that_no_network_has_are_refused),
         cmocka_unit_test(networks_have_their_authors_depth),
+        cmocka_unit_test(blocks_are_those_asked_for),
         cmocka_unit_test(networks_learn_and_have_the_size_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
