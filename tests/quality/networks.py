@@ -6,8 +6,8 @@
 KDINR is the command line `kdinr`, DIMS is X,Y,Z; FILEs are raw float32, one per step. Prints a table:
 network and its settings, file ratio, PSNR, processor seconds of one thread. All networks come from
 one program: each is as wide as the bytes allow, stored by the same quantiser, one network for the
-whole series. KD-INR's two stages and its pilot draw together as many samples as each of the others,
-which learn the data itself. Settings of the others:
+whole series. KD-INR's student, its one teacher (the series fits in memory) and its pilot draw together
+as many samples as each of the others, which learn the data itself. Settings of the others:
 
     authors   depth and learning rate of their own programs
     tuned     the depth and rate, still Adam's, that were best on isabel_wind (README.md)
@@ -23,23 +23,22 @@ import tempfile
 TUNED = {"coordnet": (1, 1.5e-3), "siren": (3, 1e-3), "neurcomp": (3, 1e-3)}
 OUR_STEP = ["--optimizer", "muon", "--student-rate", 1e-3, "--omega", "auto"]
 TITLES = {"coordnet": "CoordNet", "siren": "SIREN", "neurcomp": "NeurComp"}
-BATCH, PILOT_BATCH, N_PILOTS = 1024, 1024, 7
+PILOT_BATCH, N_PILOTS = 1024, 7
 
 
-def budgets(n_voxels, n_steps):
-    """Samples of a student, of a teacher, and of everything: effort low as the program has it."""
-    student = min(24e6, 300 * n_voxels * n_steps) / 4
-    teacher = max(0.75 * student / n_steps, 1e5)
-    cold = 4 * teacher  # the first teacher starts from random weights
+def all_samples(n_voxels, n_steps):
+    """Of student, teacher and pilot: effort low as the program has it."""
+    student = min(24e6, 300 * n_voxels * n_steps) / 4 * 2
+    teacher = max(0.75 * student / 2 / n_steps, 1e5)
+    cold = 4 * teacher  # it starts from random weights
     pilot = N_PILOTS * PILOT_BATCH * max(40, min(300, cold / (2 * N_PILOTS * PILOT_BATCH)))
-    return student, teacher, student + (n_steps - 1) * teacher + cold + pilot
+    return student + cold + pilot
 
 
 def rows(n_voxels, n_steps):
     """(network, settings, flags) of each row."""
-    student, teacher, all_samples = budgets(n_voxels, n_steps)
-    one_stage = ["--student-samples", all_samples]
-    yield "KD-INR", "default", ["--teacher-samples", teacher, "--student-samples", student]
+    one_stage = ["--student-samples", all_samples(n_voxels, n_steps)]
+    yield "KD-INR", "default", []
     yield "KD-INR", "without teachers", ["--direct", *one_stage]
     for network, (depth, rate) in TUNED.items():
         flags = ["--network", network, *one_stage]
@@ -74,7 +73,7 @@ def main():
     x, y, z = map(int, arguments.dims.split(","))
     n_steps = len(arguments.files)
     common = ["--dims", arguments.dims, "--ratio", arguments.ratio, "--effort", "low", "--bricks", "1,1,1", "--window",
-              n_steps, "--batch", BATCH, "--threads", 1, "--no-part", "--keep-bad", "--quiet"]
+              n_steps, "--threads", 1, "--no-part", "--keep-bad", "--quiet"]
     common += ["--fill", arguments.fill] if arguments.fill else []
     print("| network | settings | file ratio | PSNR, dB | seconds |\n|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
