@@ -95,7 +95,7 @@ void ViewAttributes(vtkDataSetAttributes* from, kdinr_association association, c
     vtkDataArray* array = from->GetArray(i);
     kdinr_array view = {};
     view.name = array->GetName();
-    view.type = vtkKDINRBridge::CoreType(array);
+    view.type = vtkKDINRBridge::CoreType(array->GetDataType());
     view.n_components = array->GetNumberOfComponents();
     view.association = association;
     view.values = array->GetVoidPointer(0);
@@ -133,19 +133,19 @@ int vtkKDINRBridge::VTKType(kdinr_type type)
   }
 }
 
-kdinr_type vtkKDINRBridge::CoreType(vtkDataArray* array)
+kdinr_type vtkKDINRBridge::CoreType(int vtkType)
 {
   // char, long and vtkIdType differ between platforms, so types are matched by what they are.
   static const kdinr_type unsignedTypes[] = { KDINR_UINT8, KDINR_UINT16, KDINR_UINT32,
     KDINR_UINT64 };
   static const kdinr_type signedTypes[] = { KDINR_INT8, KDINR_INT16, KDINR_INT32, KDINR_INT64 };
-  if (array->GetDataType() == VTK_FLOAT || array->GetDataType() == VTK_DOUBLE)
+  if (vtkType == VTK_FLOAT || vtkType == VTK_DOUBLE)
   {
-    return array->GetDataType() == VTK_FLOAT ? KDINR_FLOAT32 : KDINR_FLOAT64;
+    return vtkType == VTK_FLOAT ? KDINR_FLOAT32 : KDINR_FLOAT64;
   }
-  const int size = array->GetDataTypeSize();
+  const int size = vtkDataArray::GetDataTypeSize(vtkType);
   const int log2Size = size == 8 ? 3 : size == 4 ? 2 : size == 2 ? 1 : 0;
-  return (array->GetDataTypeMin() < 0 ? signedTypes : unsignedTypes)[log2Size];
+  return (vtkDataArray::GetDataTypeMin(vtkType) < 0 ? signedTypes : unsignedTypes)[log2Size];
 }
 
 unsigned long vtkKDINRBridge::ErrorCode(kdinr_status status)

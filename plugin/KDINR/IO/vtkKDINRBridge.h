@@ -21,8 +21,8 @@ namespace vtkKDINRBridge
 /// The VTK type (VTK_FLOAT, ...) whose values look like `type` in memory.
 int VTKType(kdinr_type type);
 
-/// The core's type for the values of `array`, which must not be a bit array.
-kdinr_type CoreType(vtkDataArray* array);
+/// The core's type for values of a VTK type (VTK_FLOAT, ...), which must not be VTK_BIT.
+kdinr_type CoreType(int vtkType);
 
 /// The vtkErrorCode for a failure of the core; UserError + status where VTK has no word for it.
 unsigned long ErrorCode(kdinr_status status);

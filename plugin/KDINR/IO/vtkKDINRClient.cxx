@@ -3,6 +3,7 @@
 // this process has.
 #include "vtkKDINRClient.h"
 #include "vtkKDINRIcon.h"
+#include "vtkSMKDINREstimateDomain.h"
 
 #include "vtkObjectFactory.h"
 
@@ -17,6 +18,8 @@ __attribute__((weak)) void* PyEval_GetFrame(); // what runs, or null
 
 namespace
 {
+[[maybe_unused]] const bool hasDomain = vtkSMKDINREstimateDomain::Register(); // before xml/ is read
+
 // Were we called by Python, be it in the window's own shell or by a macro?
 bool IsInScript()
 {
@@ -25,9 +28,14 @@ bool IsInScript()
 }
 }
 
+bool vtkKDINRClient::HasUser()
+{
+  return vtkKDINRIcon::HasQt() && !IsInScript();
+}
+
 int* vtkKDINRClient::GetPreviewRange()
 {
-  this->PreviewRange[1] = vtkKDINRIcon::HasQt() && !IsInScript();
+  this->PreviewRange[1] = HasUser();
   return this->PreviewRange;
 }
 

@@ -22,6 +22,9 @@ public:
    *  this is ParaView's window, and no script that runs in it has asked; else 0. */
   int* GetPreviewRange() VTK_SIZEHINT(2);
 
+  /// Is this ParaView's window, with a user and no script who asks?
+  static bool HasUser();
+
 protected:
   vtkKDINRClient() = default;
   ~vtkKDINRClient() override = default;

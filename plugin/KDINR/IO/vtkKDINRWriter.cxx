@@ -201,11 +201,6 @@ const char* vtkKDINRWriter::GetEstimate()
 
 bool vtkKDINRWriter::MakeEstimate(vtkDataSet* data, kdinr_error& error)
 {
-  if (this->Target != TARGET_RATIO)
-  {
-    this->Estimate = "only for a compression ratio that is asked for";
-    return true;
-  }
   Series series(this);
   const vtkKDINRBridge::Selection selection = { this->PointSelection, this->CellSelection };
   vtkNew<vtkImageData> lean;
@@ -216,15 +211,24 @@ bool vtkKDINRWriter::MakeEstimate(vtkDataSet* data, kdinr_error& error)
   }
   std::vector<kdinr_array> arrays;
   const kdinr_volume volume = vtkKDINRBridge::View(lean, nullptr, arrays);
-  const kdinr_options options = this->Options(static_cast<int>(series.GetTimes().size()));
+  this->Estimate = this->EstimateFor(volume, static_cast<int>(series.GetTimes().size()));
+  return true;
+}
+
+std::string vtkKDINRWriter::EstimateFor(const kdinr_volume& volume, int numberOfSteps)
+{
+  if (this->Target != TARGET_RATIO)
+  {
+    return "only for a compression ratio that is asked for";
+  }
+  const kdinr_options options = this->Options(numberOfSteps);
   double size = 0.0, seconds = 0.0;
+  kdinr_error error = {};
   if (kdinr_estimate(&options, &volume, &size, &seconds, &error) != KDINR_OK)
   {
-    return false;
+    return error.message;
   }
-  this->Estimate =
-    "about " + vtkKDINRBridge::SizeText(size) + ", " + vtkKDINRBridge::DurationText(seconds);
-  return true;
+  return "about " + vtkKDINRBridge::SizeText(size) + ", " + vtkKDINRBridge::DurationText(seconds);
 }
 
 int vtkKDINRWriter::Write()

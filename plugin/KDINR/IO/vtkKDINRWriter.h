@@ -25,6 +25,7 @@ class vtkMultiProcessController;
 struct kdinr_error;
 struct kdinr_info;
 struct kdinr_options;
+struct kdinr_volume;
 
 class KDINRIO_EXPORT vtkKDINRWriter : public vtkPassInputTypeAlgorithm
 {
@@ -214,6 +215,9 @@ public:
   /// Size of the file and time to compress, for the settings and the input as they are, in words:
   /// "about 12.3 kB, 40 s". On several ranks for the piece of each.
   const char* GetEstimate();
+
+  /// The same for steps of which only the description is known, without their values.
+  std::string EstimateFor(const kdinr_volume& volume, int numberOfSteps);
 
   /// How many times the series has been compressed.
   vtkGetMacro(NumberOfRuns, int);
