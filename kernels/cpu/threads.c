@@ -44,6 +44,7 @@ struct kd_threads {
     atomic_bool caller_asleep;
     pthread_mutex_t lock; /* for the two conditions only */
     pthread_cond_t posted, finished;
+    int n_wanted; /* helpers, started by the first job that has more than one item */
     int n_helpers;
     helper helpers[KD_THREADS_MAX];
 };
@@ -149,14 +150,20 @@ kd_threads *kd_threads_start(int n_threads)
     pthread_mutex_init(&threads->lock, NULL);
     pthread_cond_init(&threads->posted, NULL);
     pthread_cond_init(&threads->finished, NULL);
-    for (int i = 0; i < n_threads - 1; i++) {
+    threads->n_wanted = n_threads - 1;
+    return threads;
+}
+
+static void start_helpers(kd_threads *threads)
+{
+    for (int i = 0; i < threads->n_wanted; i++) {
         helper *next = &threads->helpers[i];
         next->threads = threads;
         next->thread = i + 1;
         if (pthread_create(&next->handle, NULL, help, next) != 0) break;
         threads->n_helpers++;
     }
-    return threads;
+    threads->n_wanted = 0;
 }
 
 static void wake_helpers(kd_threads *threads)
@@ -176,6 +183,7 @@ static void run_alone(kd_threads_work work, void *context, int n_items)
 
 void kd_threads_run(kd_threads *threads, kd_threads_work work, void *context, int n_items)
 {
+    if (n_items > 1) start_helpers(threads);
     if (n_items <= 1 || threads->n_helpers == 0) {
         run_alone(work, context, n_items);
         return;

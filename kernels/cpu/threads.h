@@ -14,8 +14,8 @@ typedef void (*kd_threads_work)(void *context, int item, int thread);
 /** Number of processors that this process may use. */
 int kd_threads_available(void);
 
-/** Start n_threads - 1 threads beside the caller's, fewer if the system refuses.
- *  NULL if there is no memory. */
+/** Prepare n_threads - 1 threads beside the caller's; the first job with several items starts them,
+ *  fewer if the system refuses. NULL if there is no memory. */
 kd_threads *kd_threads_start(int n_threads);
 
 /** Do all items of one job and return when they are done. The caller is thread 0. */
