@@ -7,14 +7,17 @@
 
 #include "bytes.h"
 
+enum { KD_CODER_MOST = 255 };
+
 /* Packing narrows the interval [low, low + range) once per decision, in proportion to the
  * probability of what was decided; the bytes written are the leading digits of a number in it.
  * Unpacking follows the same intervals: `code` is where that number lies, counted from low. */
 typedef struct kd_coder {
     bool unpacking;
     uint32_t range;
-    uint32_t limit; /* decisions after which a context stops slowing its adaption */
-    uint32_t low;   /* packing */
+    uint32_t limit; /* decisions after which a context stops slowing its adaption; 0..255 */
+    uint16_t rates[KD_CODER_MOST + 1]; /* how far a context moves after n decisions, of 2^16 */
+    uint32_t low;                      /* packing */
     kd_writer out;
     uint32_t code; /* unpacking */
     const uint8_t *in;
@@ -45,15 +48,21 @@ static inline uint8_t kd_coder_next(kd_coder *coder)
 
 static inline kd_coder kd_coder_pack(uint32_t limit)
 {
-    const kd_coder coder = {.range = UINT32_MAX, .limit = limit};
+    kd_coder coder = {.range = UINT32_MAX, .limit = limit};
+
+    for (uint32_t n = 0; n <= limit; n++) { /* once, as dividing takes longer than all else */
+        coder.rates[n] = (uint16_t)((UINT32_C(1) << 17) / (2 * n + 3));
+    }
     return coder;
 }
 
 static inline kd_coder kd_coder_unpack(const uint8_t *bytes, size_t size, uint32_t limit)
 {
-    kd_coder coder = {
-        .unpacking = true, .range = UINT32_MAX, .limit = limit, .in = bytes, .in_size = size};
+    kd_coder coder = kd_coder_pack(limit);
 
+    coder.unpacking = true;
+    coder.in = bytes;
+    coder.in_size = size;
     for (int i = 0; i < 4; i++) {
         coder.code = coder.code << 8 | kd_coder_next(&coder);
     }
@@ -107,7 +116,7 @@ static inline bool kd_coder_decide(kd_coder *coder, uint32_t yes, bool answer)
  * ones by 2 / (2 limit + 3). */
 static inline void kd_coder_learn(const kd_coder *coder, kd_context *seen, bool answer)
 {
-    const uint64_t rate = (UINT32_C(1) << 17) / (2 * seen->n + 3);
+    const uint64_t rate = coder->rates[seen->n];
 
     if (answer) {
         seen->probability += (uint32_t)(((UINT32_MAX - seen->probability) * rate) >> 16);
