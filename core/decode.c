@@ -448,8 +448,8 @@ static kdinr_status open_array(kdinr_decoder *decoder, int a, kdinr_error *error
 {
     KD_TRY(kdinr_decoder_load(decoder, error));
     if (decoder->fields[a] == NULL) {
-        KD_TRY(kd_field_create(&decoder->model, a, decoder->run.backend, decoder->options.n_threads,
-                               &decoder->fields[a], error));
+        KD_TRY(kd_field_create(&decoder->model, decoder->path, a, decoder->run.backend,
+                               decoder->options.n_threads, &decoder->fields[a], error));
     }
     if (decoder->bounded[a] != NULL || !decoder->model.arrays[a].has_bound) return KDINR_OK;
     return kd_bounded_create(&decoder->model, a, (uint64_t)memory_limit(decoder),

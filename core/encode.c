@@ -347,7 +347,7 @@ static kdinr_status verify_array(kdinr_encoder *encoder, int a, const kdinr_arra
 
     if (classes == NULL) return kd_fail_memory(error, track->n_samples, "missing-value map");
     if (encoder->fields[a] == NULL) {
-        KD_TRY_DONE(kd_field_create(&encoder->model, a, encoder->run.backend,
+        KD_TRY_DONE(kd_field_create(&encoder->model, NULL, a, encoder->run.backend,
                                     encoder->options.n_threads, &encoder->fields[a], error));
     }
     (void)kd_volume_classify(array, track->n_samples, classes, range);

@@ -10,21 +10,26 @@
 #include "status.h"
 #include "volume.h"
 
-enum { CHUNK_SAMPLES = 1 << 15 };
+enum { CHUNK_SAMPLES = 1 << 15, MOST_OPEN = 256 };
 
 struct kd_field {
     const kd_model *model;
+    const char *path; /* where missing codes are, or NULL */
+    int a;
     const kd_model_array *array;
     const kd_backend *backend;
     int n_threads;
     int stored[3]; /* samples of the array at the stored resolution */
     size_t n_networks;
-    void **states;  /* [n_networks] backend states, made when first asked */
-    float *outputs; /* [CHUNK_SAMPLES][n_components] */
+    void **states;   /* [n_networks] backend states, made when asked, the latest MOST_OPEN kept */
+    size_t n_opened; /* so far */
+    size_t opened[MOST_OPEN]; /* the network that was the n-th opened at n % MOST_OPEN */
+    float *outputs;           /* [CHUNK_SAMPLES][n_components] */
 };
 
-kdinr_status kd_field_create(const kd_model *model, int a, const kd_backend *backend, int n_threads,
-                             kd_field **field, kdinr_error *error)
+kdinr_status kd_field_create(const kd_model *model, const char *path, int a,
+                             const kd_backend *backend, int n_threads, kd_field **field,
+                             kdinr_error *error)
 {
     const kd_model_array *array = &model->arrays[a];
     kd_field *made = calloc(1, sizeof *made);
@@ -32,6 +37,8 @@ kdinr_status kd_field_create(const kd_model *model, int a, const kd_backend *bac
     *field = NULL;
     if (made == NULL) return kd_fail_memory(error, sizeof *made, "field");
     made->model = model;
+    made->path = path;
+    made->a = a;
     made->array = array;
     made->backend = backend;
     made->n_threads = n_threads;
@@ -63,6 +70,18 @@ const int *kd_field_stored(const kd_field *field)
     return field->stored;
 }
 
+/* Remember that a network is open, and close the one that has been for longest. */
+static void keep_open(kd_field *field, size_t i)
+{
+    size_t *place = &field->opened[field->n_opened % MOST_OPEN];
+
+    if (field->n_opened++ >= MOST_OPEN) {
+        field->backend->close(field->states[*place]);
+        field->states[*place] = NULL;
+    }
+    *place = i;
+}
+
 /* The backend state of a network, made on first use. */
 static kdinr_status open_network(kd_field *field, size_t i, kdinr_error *error)
 {
@@ -73,12 +92,16 @@ static kdinr_status open_network(kd_field *field, size_t i, kdinr_error *error)
     kdinr_status status = KDINR_OK;
 
     if (field->states[i] != NULL) return KDINR_OK;
+    if (field->path != NULL) {
+        KD_TRY(kd_kdm_load_codes(field->path, field->model, field->a, i, error));
+    }
     kd_kdm_net(field->array, network, &net);
     params = malloc(net.n_params * sizeof *params);
     if (params == NULL) return kd_fail_memory(error, net.n_params * sizeof *params, "network");
     kd_kdm_params(field->array, network, params);
     KD_TRY_DONE(field->backend->open(&net, &config, &field->states[i], error));
     KD_TRY_DONE(field->backend->set_params(field->states[i], params, error));
+    keep_open(field, i);
 
 done:
     if (status != KDINR_OK) {
@@ -205,15 +228,16 @@ static kdinr_status read_window(kd_field *field, const int samples[3], const int
     const int *bricks = field->array->bricks;
     span *spans = read->spans;
 
-    read->network =
-        (size_t)read->part->window * (size_t)bricks[0] * (size_t)bricks[1] * (size_t)bricks[2];
+    const size_t window = (size_t)read->part->window * (size_t)bricks[2];
     for (int k = 0; k < bricks[2]; k++) {
         span_fill(field, 2, k, samples[2], extent[4], extent[5], &spans[2]);
-        for (int j = 0; j < bricks[1]; j++) {
+        for (int j = 0; spans[2].n > 0 && j < bricks[1]; j++) {
             span_fill(field, 1, j, samples[1], extent[2], extent[3], &spans[1]);
-            for (int i = 0; i < bricks[0]; i++, read->network++) {
+            read->network =
+                ((window + (size_t)k) * (size_t)bricks[1] + (size_t)j) * (size_t)bricks[0];
+            for (int i = 0; spans[1].n > 0 && i < bricks[0]; i++, read->network++) {
                 span_fill(field, 0, i, samples[0], extent[0], extent[1], &spans[0]);
-                if (spans[0].n == 0 || spans[1].n == 0 || spans[2].n == 0) continue;
+                if (spans[0].n == 0) continue;
                 if (field->array->networks[read->network].kind != KD_NETWORK_CONSTANT) {
                     KD_TRY(open_network(field, read->network, error));
                 }

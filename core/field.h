@@ -9,11 +9,13 @@
 
 typedef struct kd_field kd_field;
 
-/** Prepare to read array `a` of a model whose networks are loaded. The model must outlive the field
- *  and not change.
+/** Prepare to read array `a` of a model whose networks are loaded, though their codes may be
+ * missing if the file has packs. Model and path must outlive the field, and the model not change.
+ *  path    of the file that the model was read from; NULL: all codes are there
  *  errors  MEMORY */
-kdinr_status kd_field_create(const kd_model *model, int a, const kd_backend *backend, int n_threads,
-                             kd_field **field, kdinr_error *error);
+kdinr_status kd_field_create(const kd_model *model, const char *path, int a,
+                             const kd_backend *backend, int n_threads, kd_field **field,
+                             kdinr_error *error);
 
 /** Evaluate at a regular grid. Missing samples are not looked at here.
  *  samples  per axis: spans the array's bounds, any resolution
@@ -21,7 +23,7 @@ kdinr_status kd_field_create(const kd_model *model, int a, const kd_backend *bac
  *  s        time in step units, 0..n_steps-1
  *  values   out [nz][ny][nx][n_components]
  *  run      progress: advances by one per sample and window asked; may be NULL
- *  errors   MEMORY, BACKEND, CANCELLED */
+ *  errors   MEMORY, BACKEND, CANCELLED; IO, FORMAT (codes that were missing) */
 kdinr_status kd_field_read(kd_field *field, const int samples[3], const int extent[6], double s,
                            float *values, kd_run *run, kdinr_error *error);
 

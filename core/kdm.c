@@ -269,7 +269,7 @@ static kdinr_status write_code(kd_writer *writer, const kd_model *model, kdinr_e
             write_floats(writer, array, &array->networks[n]);
         }
     }
-    KD_TRY_DONE(kd_list_tensors(model, &tensors, &n_tensors, error));
+    KD_TRY_DONE(kd_list_tensors(model, 0, SIZE_MAX, &tensors, &n_tensors, error));
     if (n_tensors > 0) {
         KD_TRY_DONE(kd_entropy_pack_codes(tensors, n_tensors, &packed, &packed_size, error));
         kd_put_bytes(writer, packed, packed_size);
@@ -325,7 +325,7 @@ typedef struct section {
     kd_writer content;
 } section;
 
-enum { META, NETS, CODE, MASK, RESI, AXES, FORM, N_SECTIONS };
+enum { META, NETS, CODE, MASK, RESI, AXES, FORM, PACK, N_SECTIONS };
 
 /* A file that the reader would refuse must not be written. */
 static kdinr_status check_networks(const kd_model *model, int a, kdinr_error *error)
@@ -352,7 +352,7 @@ static kdinr_status check_all(const kd_model *model, kdinr_error *error)
         if (model->arrays[a].n_masks > 0) KD_TRY(kd_check_step_masks(model, a, status, error));
         KD_TRY(check_networks(model, a, error));
     }
-    return KDINR_OK;
+    return kd_check_packs(model, status, error);
 }
 
 /* Header and section table, then the sections one after another. Empty sections are left out. */
@@ -360,7 +360,9 @@ static kdinr_status join_sections(const section *sections, uint8_t **bytes, size
                                   kdinr_error *error)
 {
     const bool is_1_1 = sections[RESI].content.size + sections[AXES].content.size > 0;
-    const int minor = sections[FORM].content.size > 0 ? 2 : is_1_1; /* the least that is needed */
+    const int minor = sections[PACK].content.size > 0   ? 3
+                      : sections[FORM].content.size > 0 ? 2
+                                                        : is_1_1; /* the least that is needed */
     kd_writer file = {0};
     uint32_t n_sections = 0;
     uint64_t content_size = 0;
@@ -400,14 +402,15 @@ static kdinr_status join_sections(const section *sections, uint8_t **bytes, size
 kdinr_status kd_kdm_pack(const kd_model *model, uint8_t **bytes, size_t *size, kdinr_error *error)
 {
     section sections[N_SECTIONS] = {{.id = "META"}, {.id = "NETS"}, {.id = "CODE"}, {.id = "MASK"},
-                                    {.id = "RESI"}, {.id = "AXES"}, {.id = "FORM"}};
+                                    {.id = "RESI"}, {.id = "AXES"}, {.id = "FORM"}, {.id = "PACK"}};
     kdinr_status status;
 
     *bytes = NULL;
     KD_TRY(check_all(model, error));
     KD_TRY_DONE(write_meta(&sections[META].content, model, error));
     KD_TRY_DONE(write_nets(&sections[NETS].content, model, error));
-    KD_TRY_DONE(write_code(&sections[CODE].content, model, error));
+    if (model->pack_networks == 0) KD_TRY_DONE(write_code(&sections[CODE].content, model, error));
+    KD_TRY_DONE(kd_write_packs(&sections[CODE].content, &sections[PACK].content, model, error));
     KD_TRY_DONE(write_mask(&sections[MASK].content, model, error));
     KD_TRY_DONE(kd_write_residuals(&sections[RESI].content, model, error));
     KD_TRY_DONE(kd_write_axes(&sections[AXES].content, model, error));

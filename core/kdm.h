@@ -10,7 +10,7 @@
 
 enum {
     KD_KDM_MAJOR = 1,
-    KD_KDM_MINOR = 2,
+    KD_KDM_MINOR = 3,
     KD_KDM_MAX_DIM = 1 << 20, /* points per axis */
     KD_KDM_MAX_STEPS = 1 << 20,
     KD_KDM_MAX_ARRAYS = 64,
@@ -100,6 +100,12 @@ typedef struct kd_model_array {
     kd_stream *residuals; /* [n_steps] if has_bound, owned; NULL until loaded */
 } kd_model_array;
 
+/** Where a pack of networks has its codes. */
+typedef struct kd_pack {
+    uint64_t start; /* in section CODE */
+    uint32_t size, checksum;
+} kd_pack;
+
 /** Everything a .kdm says. */
 typedef struct kd_model {
     int dims[3], first[3];
@@ -110,6 +116,9 @@ typedef struct kd_model {
     int n_arrays;
     kd_model_array *arrays; /* [n_arrays], owned */
     char *provenance;       /* owned */
+    int pack_networks;      /* networks whose codes are one stream; 0: those of all are */
+    kd_pack *packs;         /* of a file that has packs: their codes are loaded when they are asked
+                               for; owned, else NULL; set by kd_kdm_load_networks */
     int minor;              /* version of the file; set by kd_kdm_load_info */
     uint64_t file_size;     /* likewise */
     uint32_t checksum;      /* of the header; likewise */
@@ -181,10 +190,19 @@ bool kd_kdm_can_read(const char *path);
  *  errors  IO, FORMAT, VERSION, MEMORY */
 kdinr_status kd_kdm_load_info(const char *path, kd_model *model, kdinr_error *error);
 
-/** Read networks and masks into a model that kd_kdm_load_info filled from the same file. On failure
- *  the model is as before.
- *  errors  IO, FORMAT (also: the file changed since), MEMORY */
+/** Decide whether the codes of the networks go into packs, by their number. */
+void kd_kdm_choose_packs(kd_model *model);
+
+/** Read networks and masks, but codes in packs, into a model that kd_kdm_load_info filled from the
+ * same file. On failure the model is as before. errors  IO, FORMAT (also: the file changed since),
+ * MEMORY */
 kdinr_status kd_kdm_load_networks(const char *path, kd_model *model, kdinr_error *error);
+
+/** Read the codes of network `n` of array `a`, with those of its pack, if they are still missing.
+ *  path    the file that kd_kdm_load_networks has read
+ *  errors  IO, FORMAT (also: the file changed since), MEMORY */
+kdinr_status kd_kdm_load_codes(const char *path, const kd_model *model, int a, size_t n,
+                               kdinr_error *error);
 
 /** Free what the model owns and zero it. */
 void kd_kdm_free(kd_model *model);

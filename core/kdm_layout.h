@@ -68,10 +68,14 @@ typedef enum kd_axis_form {
 /** Tensors of one network that is not constant. */
 int kd_tensor_count(const kd_model_array *array, const kd_network *network);
 
-/** The codes of all QUANTISED networks as kd_entropy wants them, in file order. *tensors is owned
- * by the caller, NULL on failure. errors  MEMORY */
-kdinr_status kd_list_tensors(const kd_model *model, kd_entropy_tensor **tensors, size_t *n_tensors,
-                             kdinr_error *error);
+/** The codes of the QUANTISED ones of `n` networks as kd_entropy wants them. *tensors is owned by
+ * the caller, NULL on failure. first   in file order, over all arrays; `n` may reach beyond the
+ * last errors  MEMORY */
+kdinr_status kd_list_tensors(const kd_model *model, size_t first, size_t n,
+                             kd_entropy_tensor **tensors, size_t *n_tensors, kdinr_error *error);
+
+/** How many codes these have. */
+size_t kd_count_codes(const kd_model *model, size_t first, size_t n);
 
 /** The nearest float16 as bits (ties to even; overflow to infinity), and back. */
 uint16_t kd_float16_bits(float value);
@@ -110,6 +114,20 @@ kdinr_status kd_source_read(const kd_source *from, const char *id, uint8_t **byt
 
 void kd_source_close(const kd_source *from);
 
+/** kd_source_open for the file that a model was read from.
+ *  errors  IO, FORMAT (also: the file has changed since) */
+kdinr_status kd_source_open_again(const char *path, const kd_model *model, kd_source *from,
+                                  kdinr_error *error);
+
+/** The section of that name, or NULL. */
+const kd_section *kd_source_find(const kd_source *from, const char *id);
+
+/** Read one pack of section CODE and check its bytes. *bytes is owned by the caller, NULL on
+ *  failure.
+ *  errors  IO, FORMAT, MEMORY */
+kdinr_status kd_source_read_pack(const kd_source *from, const kd_pack *pack, uint8_t **bytes,
+                                 kdinr_error *error);
+
 /** Section AXES (kdm_axes.c): write it, nothing for a uniform grid; read it, if it is there.
  *  errors  MEMORY; IO, FORMAT, MEMORY */
 kdinr_status kd_write_axes(kd_writer *writer, const kd_model *model, kdinr_error *error);
@@ -120,6 +138,13 @@ kdinr_status kd_read_axes(const kd_source *from, kd_model *model, kdinr_error *e
  *  errors  MEMORY; IO, FORMAT, MEMORY */
 kdinr_status kd_write_forms(kd_writer *writer, const kd_model *model, kdinr_error *error);
 kdinr_status kd_read_forms(const kd_source *from, kd_model *model, kdinr_error *error);
+
+/** Section PACK (kdm_pack.c), with the section CODE that belongs to it: write both; read the table
+ *  of packs, if it is there.
+ *  errors  ARGUMENT (a pack is too long), MEMORY; IO, FORMAT, MEMORY */
+kdinr_status kd_write_packs(kd_writer *code, kd_writer *table, const kd_model *model,
+                            kdinr_error *error);
+kdinr_status kd_read_packs(const kd_source *from, kd_model *model, kdinr_error *error);
 
 /* Section RESI (kdm_residual.c). */
 
@@ -166,6 +191,9 @@ kdinr_status kd_check_network(const kd_model *model, int a, size_t n, kdinr_stat
 
 /** Bound, unit, base and group of array `a` (kdm_residual.c). */
 kdinr_status kd_check_bound(const kd_model *model, int a, kdinr_status status, kdinr_error *error);
+
+/** Packs, if there are any: how many networks each has, and of which kinds (kdm_pack.c). */
+kdinr_status kd_check_packs(const kd_model *model, kdinr_status status, kdinr_error *error);
 
 /** Parameters of network `n` of array `a`: codes in range, floats finite. */
 kdinr_status kd_check_params(const kd_model *model, int a, size_t n, kdinr_status status,

@@ -1,4 +1,5 @@
-/* The container, reader's side, second half: NETS, CODE and MASK, and kdm_residual.c for RESI.
+/* The container, reader's side, second half: NETS, CODE and MASK, and kdm_residual.c for RESI;
+ * codes that are in packs wait until kdm_pack.c is asked for them.
  * Before: kdm_read.c has filled the model from META. After: decode.c evaluates the networks. Every
  * byte may be hostile: a count is compared with the bytes that are left before memory is asked for,
  * a number is checked (kdm_check.c) before it is used. */
@@ -192,7 +193,7 @@ static kdinr_status read_code(const kd_source *from, kd_model *model, kdinr_erro
     KD_TRY_DONE(check_code_size(model, size, &floats_size, error));
     kd_reader reader = kd_reader_open(bytes, floats_size, "section CODE");
     KD_TRY_DONE(read_all_floats(&reader, model, error));
-    KD_TRY_DONE(kd_list_tensors(model, &tensors, &n_tensors, error));
+    KD_TRY_DONE(kd_list_tensors(model, 0, SIZE_MAX, &tensors, &n_tensors, error));
     if (n_tensors > 0) {
         KD_TRY_DONE(kd_entropy_unpack_codes(bytes + floats_size, size - floats_size, tensors,
                                             n_tensors, error));
@@ -274,13 +275,10 @@ static kdinr_status read_rest(const char *path, kd_model *model, kdinr_error *er
     kd_source from;
     kdinr_status status;
 
-    KD_TRY(kd_source_open(path, &from, error));
-    if (from.checksum != model->checksum || from.size != model->file_size) {
-        status = kd_fail(error, KDINR_ERROR_FORMAT, "%s has changed since it was opened", path);
-        goto done;
-    }
+    KD_TRY(kd_source_open_again(path, model, &from, error));
     KD_TRY_DONE(read_nets(&from, model, error));
-    KD_TRY_DONE(read_code(&from, model, error));
+    KD_TRY_DONE(kd_read_packs(&from, model, error));
+    if (model->packs == NULL) KD_TRY_DONE(read_code(&from, model, error));
     KD_TRY_DONE(read_mask(&from, model, error));
     KD_TRY_DONE(kd_read_residuals(&from, model, error));
 
@@ -304,7 +302,14 @@ kdinr_status kd_kdm_load_networks(const char *path, kd_model *model, kdinr_error
         loaded.arrays[a].residuals = NULL;
         loaded.arrays[a].has_bound = false;
     }
+    loaded.packs = NULL;
+    loaded.pack_networks = 0;
     status = read_rest(path, &loaded, error);
+    free(status == KDINR_OK ? model->packs : loaded.packs);
+    if (status == KDINR_OK) {
+        model->packs = loaded.packs;
+        model->pack_networks = loaded.pack_networks;
+    }
     for (size_t a = 0; a < n_arrays; a++) {
         if (status == KDINR_OK) {
             kd_free_loaded(&model->arrays[a]);

@@ -143,59 +143,77 @@ int kd_tensor_count(const kd_model_array *array, const kd_network *network)
     return 2 * (n_encoder + network->depth * array->block_layers + 1);
 }
 
-static size_t count_all_tensors(const kd_model *model)
+/* Called for the networks of a range that are QUANTISED. */
+typedef void (*visitor)(void *user, const kd_model_array *array, const kd_network *network);
+
+static void visit(const kd_model *model, size_t first, size_t n, visitor call, void *user)
 {
-    size_t n = 0;
+    size_t base = 0; /* networks of the arrays before */
 
     for (int a = 0; a < model->n_arrays; a++) {
         const kd_model_array *array = &model->arrays[a];
         const size_t n_networks = kd_network_count(array);
-
-        for (size_t i = 0; i < n_networks; i++) {
-            const kd_network *network = &array->networks[i];
-            if (network->kind == KD_NETWORK_QUANTISED) {
-                n += (size_t)kd_tensor_count(array, network);
+        const size_t from = first > base ? first - base : 0;
+        const size_t end = n > SIZE_MAX - first || first + n > base + n_networks ? n_networks
+                           : first + n > base                                    ? first + n - base
+                                                                                 : 0;
+        for (size_t i = from; i < end; i++) {
+            if (array->networks[i].kind == KD_NETWORK_QUANTISED) {
+                call(user, array, &array->networks[i]);
             }
         }
+        base += n_networks;
     }
-    return n;
 }
 
-static kd_entropy_tensor *list_network(const kd_model_array *array, const kd_network *network,
-                                       kd_entropy_tensor *tensor)
+static void add_tensors(void *user, const kd_model_array *array, const kd_network *network)
+{
+    *(size_t *)user += (size_t)kd_tensor_count(array, network);
+}
+
+static void add_codes(void *user, const kd_model_array *array, const kd_network *network)
 {
     kd_net net;
 
-    if (network->kind != KD_NETWORK_QUANTISED) return tensor;
+    kd_kdm_net(array, network, &net);
+    *(size_t *)user += net.n_params;
+}
+
+static void list_network(void *user, const kd_model_array *array, const kd_network *network)
+{
+    kd_entropy_tensor **next = user;
+    kd_net net;
+
     kd_kdm_net(array, network, &net);
     for (int i = 0; i < 2 * net.n_layers; i++) {
         size_t n;
         const size_t start = kd_net_tensor(&net, i, &n);
 
-        *tensor++ = (kd_entropy_tensor){i, network->codes + start, n};
+        *(*next)++ = (kd_entropy_tensor){i, network->codes + start, n};
     }
-    return tensor;
 }
 
-kdinr_status kd_list_tensors(const kd_model *model, kd_entropy_tensor **tensors, size_t *n_tensors,
-                             kdinr_error *error)
+size_t kd_count_codes(const kd_model *model, size_t first, size_t n)
+{
+    size_t n_codes = 0;
+
+    visit(model, first, n, add_codes, &n_codes);
+    return n_codes;
+}
+
+kdinr_status kd_list_tensors(const kd_model *model, size_t first, size_t n,
+                             kd_entropy_tensor **tensors, size_t *n_tensors, kdinr_error *error)
 {
     kd_entropy_tensor *next;
     size_t size;
 
-    *n_tensors = count_all_tensors(model);
+    *n_tensors = 0;
+    visit(model, first, n, add_tensors, n_tensors);
     *tensors = NULL;
     if (!kd_size_mul(*n_tensors + 1, sizeof **tensors, &size)) size = SIZE_MAX;
     *tensors = next = malloc(size);
     if (next == NULL) return kd_fail_memory(error, size, "list of tensors");
-    for (int a = 0; a < model->n_arrays; a++) {
-        const kd_model_array *array = &model->arrays[a];
-        const size_t n_networks = kd_network_count(array);
-
-        for (size_t i = 0; i < n_networks; i++) {
-            next = list_network(array, &array->networks[i], next);
-        }
-    }
+    visit(model, first, n, list_network, &next);
     return KDINR_OK;
 }
 
@@ -236,5 +254,6 @@ void kd_kdm_free(kd_model *model)
     }
     free(model->times);
     free(model->provenance);
+    free(model->packs);
     memset(model, 0, sizeof *model);
 }

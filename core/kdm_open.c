@@ -72,7 +72,7 @@ static kdinr_status check_unknown(const kd_section *one, unsigned minor, kdinr_e
         KD_KDM_MAJOR, minor, one->id, KD_KDM_MAJOR, KD_KDM_MINOR);
 }
 
-static const kd_section *find_section(const kd_source *from, const char *id)
+const kd_section *kd_source_find(const kd_source *from, const char *id)
 {
     for (int i = 0; i < from->n_sections; i++) {
         if (memcmp(from->sections[i].id, id, 4) == 0) return &from->sections[i];
@@ -86,7 +86,7 @@ static bool is_known(const char *id, unsigned minor)
     return memcmp(id, "META", 4) == 0 || memcmp(id, "NETS", 4) == 0 || memcmp(id, "CODE", 4) == 0 ||
            memcmp(id, "MASK", 4) == 0 ||
            (minor >= 1 && (memcmp(id, "RESI", 4) == 0 || memcmp(id, "AXES", 4) == 0)) ||
-           (minor >= 2 && memcmp(id, "FORM", 4) == 0);
+           (minor >= 2 && memcmp(id, "FORM", 4) == 0) || (minor >= 3 && memcmp(id, "PACK", 4) == 0);
 }
 
 /* The table's next entry, which starts at `start` of the file. */
@@ -109,7 +109,7 @@ static kdinr_status read_entry(kd_reader *reader, kd_source *from, unsigned mino
     memcpy(one->id, id, 4);
     one->id[4] = '\0';
     if (!is_known(one->id, minor)) KD_TRY(check_unknown(one, minor, error));
-    if (find_section(from, one->id) != NULL) {
+    if (kd_source_find(from, one->id) != NULL) {
         return kd_fail(error, KDINR_ERROR_FORMAT, "section \"%s\" is there twice", one->id);
     }
     if (one->size > from->size - start) {
@@ -130,9 +130,9 @@ static kdinr_status read_table(kd_reader *reader, kd_source *from, unsigned mino
         KD_TRY(read_entry(reader, from, minor, start, error));
         start += from->sections[i].size;
     }
-    if (find_section(from, "META") == NULL || find_section(from, "NETS") == NULL) {
+    if (kd_source_find(from, "META") == NULL || kd_source_find(from, "NETS") == NULL) {
         return kd_fail(error, KDINR_ERROR_FORMAT, "section \"%s\" is missing",
-                       find_section(from, "META") == NULL ? "META" : "NETS");
+                       kd_source_find(from, "META") == NULL ? "META" : "NETS");
     }
     if (start == from->size) return KDINR_OK;
     return kd_fail(error, KDINR_ERROR_FORMAT, "the sections end at byte %llu, the file at %llu",
@@ -219,33 +219,59 @@ void kd_source_close(const kd_source *from)
     (void)close(from->file);
 }
 
-kdinr_status kd_source_read(const kd_source *from, const char *id, uint8_t **bytes, size_t *size,
-                            kdinr_error *error)
+kdinr_status kd_source_open_again(const char *path, const kd_model *model, kd_source *from,
+                                  kdinr_error *error)
 {
-    const kd_section *one = find_section(from, id);
-    kdinr_status status;
+    KD_TRY(kd_source_open(path, from, error));
+    if (from->checksum == model->checksum && from->size == model->file_size) return KDINR_OK;
+    kd_source_close(from);
+    return kd_fail(error, KDINR_ERROR_FORMAT, "%s has changed since it was opened", path);
+}
 
+/* `size` bytes at `start` that must have this checksum. */
+static kdinr_status read_checked(const kd_source *from, uint64_t start, uint64_t size,
+                                 uint32_t checksum, const char *what, uint8_t **bytes,
+                                 kdinr_error *error)
+{
     *bytes = NULL;
-    *size = 0;
-    if (one == NULL) return KDINR_OK;
-    if (one->size >= SIZE_MAX) return kd_fail_memory(error, SIZE_MAX, one->id);
-    const size_t wanted = (size_t)one->size;
-    uint8_t *room = malloc(wanted + 1);
-    if (room == NULL) return kd_fail_memory(error, wanted, one->id);
-    status = read_at(from, one->start, room, wanted, error);
-    const uint32_t checksum = status == KDINR_OK ? XXH32(room, wanted, 0) : 0;
-    if (status == KDINR_OK && checksum != one->checksum) {
+    if (size >= SIZE_MAX) return kd_fail_memory(error, SIZE_MAX, what);
+    uint8_t *room = malloc((size_t)size + 1);
+    if (room == NULL) return kd_fail_memory(error, (size_t)size, what);
+    kdinr_status status = read_at(from, start, room, (size_t)size, error);
+    const uint32_t found = status == KDINR_OK ? XXH32(room, (size_t)size, 0) : 0;
+    if (status == KDINR_OK && found != checksum) {
         status = kd_fail(error, KDINR_ERROR_FORMAT,
-                         "section \"%s\": checksum %08lX, its bytes give %08lX", one->id,
-                         (unsigned long)one->checksum, (unsigned long)checksum);
+                         "section \"%s\": checksum %08lX, its bytes give %08lX", what,
+                         (unsigned long)checksum, (unsigned long)found);
     }
     if (status != KDINR_OK) {
         free(room);
         return status;
     }
     *bytes = room;
-    *size = wanted;
     return KDINR_OK;
+}
+
+kdinr_status kd_source_read(const kd_source *from, const char *id, uint8_t **bytes, size_t *size,
+                            kdinr_error *error)
+{
+    const kd_section *one = kd_source_find(from, id);
+
+    *bytes = NULL;
+    *size = 0;
+    if (one == NULL) return KDINR_OK;
+    KD_TRY(read_checked(from, one->start, one->size, one->checksum, one->id, bytes, error));
+    *size = (size_t)one->size;
+    return KDINR_OK;
+}
+
+kdinr_status kd_source_read_pack(const kd_source *from, const kd_pack *pack, uint8_t **bytes,
+                                 kdinr_error *error)
+{
+    const kd_section *code = kd_source_find(from, "CODE");
+    const uint64_t start = code == NULL ? 0 : code->start + pack->start;
+
+    return read_checked(from, start, pack->size, pack->checksum, "CODE, a pack", bytes, error);
 }
 
 bool kd_kdm_can_read(const char *path)

@@ -147,6 +147,7 @@ kdinr_status kd_settle_networks(const kd_settle *settle, kdinr_error *error)
     kdinr_status status = KDINR_OK;
 
     KD_TRY_DONE(list_items(settle, &items, &n_items, error));
+    if (settle->options->weights == KDINR_WEIGHTS_QUANTISED) kd_kdm_choose_packs(settle->model);
     KD_TRY_DONE(quantise(settle, items, n_items, error));
     for (int a = 0; a < settle->model->n_arrays; a++) {
         add_quantisation_error(settle, a);

@@ -46,13 +46,15 @@ static void use_residuals(const kd_model *model, const kd_model_array *array)
     kd_residual_free(&steps[1]);
 }
 
-static void use_networks(const kd_model_array *array)
+static void use_networks(const char *path, const kd_model *model, int a)
 {
+    const kd_model_array *array = &model->arrays[a];
     const int n = array->n_windows * array->bricks[0] * array->bricks[1] * array->bricks[2];
 
     for (int i = 0; i < n; i++) {
         kd_net net;
         if (array->networks[i].kind == KD_NETWORK_CONSTANT) continue;
+        if (kd_kdm_load_codes(path, model, a, (size_t)i, NULL) != KDINR_OK) continue;
         kd_kdm_net(array, &array->networks[i], &net);
         float *params = malloc(net.n_params * sizeof *params);
         if (params != NULL) kd_kdm_params(array, &array->networks[i], params);
@@ -72,7 +74,7 @@ static void load(const char *path)
     }
     if (status == KDINR_OK) {
         for (int a = 0; a < model.n_arrays; a++) {
-            use_networks(&model.arrays[a]);
+            use_networks(path, &model, a);
             use_masks(&model, &model.arrays[a]);
             if (model.arrays[a].has_bound) use_residuals(&model, &model.arrays[a]);
         }

@@ -43,6 +43,8 @@ static void write_models(const char *folder)
     write_model(folder, "rich", &model);
     sample_forms(&model);
     write_model(folder, "forms", &model);
+    sample_packs(&model);
+    write_model(folder, "packs", &model);
 }
 
 /* ---- streams; fuzz_codes.c reads their first eight bytes ---- */

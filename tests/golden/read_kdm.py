@@ -1,103 +1,24 @@
 """A second decoder of .kdm files, written from core/FORMAT.md alone; sections 1 to 5 are
-here (5.1 in residuals.py), section 6 is in sample_values.py.
+here (4 and 5.4 in codes.py, 5.1 in residuals.py), section 6 is in sample_values.py.
 
     read_kdm.py FILE.kdm -o OUT.raw [--array NAME] [--step K | --time T] [--dims X,Y,Z]
 
 Values are float32, x fastest, components together. Clear rather than fast. Needs numpy; zstd, if a file
 uses it, from the module zstandard, the library libzstd or the program zstd, whichever is there."""
 import argparse
-import ctypes
-import ctypes.util
 import struct
-import subprocess
 import sys
 
 import numpy as np
 
+from codes import CONSTANT, QUANTISED, RangeDecoder, contexts, read_code
+from file_bytes import FormatError, Reader, require, unzstd, xxh32
 from residuals import decode_step
 from sample_values import values_at
 
 MAGIC = b"\x89KDM\r\n\x1a\n"
 TYPES = ["float32", "float64", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64",
          "int64"]
-CONSTANT, QUANTISED, FLOAT16, FLOAT32 = range(4)
-U32 = 0xFFFFFFFF
-
-
-class FormatError(Exception):
-    """The file breaks a rule of FORMAT.md."""
-
-
-def require(holds, message):
-    if not holds:
-        raise FormatError(message)
-
-
-class Reader:
-    """Little-endian numbers from bytes, within their bounds."""
-
-    def __init__(self, data, what):
-        self.data, self.what, self.at = data, what, 0
-
-    def bytes(self, n):
-        require(n <= len(self.data) - self.at, f"{self.what}: {n} bytes needed at {self.at}")
-        self.at += n
-        return self.data[self.at - n:self.at]
-
-    def get(self, code, n=1):
-        values = struct.unpack(f"<{n}{code}", self.bytes(n * struct.calcsize("<" + code)))
-        return values[0] if n == 1 else list(values)
-
-    def list(self, code, n):
-        return list(struct.unpack(f"<{n}{code}", self.bytes(n * struct.calcsize("<" + code))))
-
-    def finish(self):
-        require(self.at == len(self.data), f"{self.what}: {len(self.data) - self.at} bytes left")
-
-
-def xxh32(data):
-    """XXH32 with seed 0."""
-    p1, p2, p3, p4, p5 = 2654435761, 2246822519, 3266489917, 668265263, 374761393
-
-    def rotate(x, r):
-        return (x << r | x >> (32 - r)) & U32
-
-    n, at = len(data), 0
-    if n >= 16:
-        lanes = [(p1 + p2) & U32, p2, 0, -p1 & U32]
-        while at + 16 <= n:
-            words = struct.unpack_from("<4I", data, at)
-            lanes = [rotate((lane + word * p2) & U32, 13) * p1 & U32
-                     for lane, word in zip(lanes, words)]
-            at += 16
-        h = sum(rotate(lane, r) for lane, r in zip(lanes, (1, 7, 12, 18))) & U32
-    else:
-        h = p5
-    h = (h + n) & U32
-    while at + 4 <= n:
-        h = rotate((h + struct.unpack_from("<I", data, at)[0] * p3) & U32, 17) * p4 & U32
-        at += 4
-    for byte in data[at:]:
-        h = rotate((h + byte * p5) & U32, 11) * p1 & U32
-    h = (h ^ h >> 15) * p2 & U32
-    h = (h ^ h >> 13) * p3 & U32
-    return h ^ h >> 16
-
-
-def unzstd(data, size):
-    try:
-        import zstandard
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
-    except ImportError:
-        pass
-    name = ctypes.util.find_library("zstd")
-    if name is None:
-        return subprocess.run(["zstd", "-dc"], input=data, capture_output=True, check=True).stdout
-    library = ctypes.CDLL(name)
-    library.ZSTD_decompress.restype = ctypes.c_size_t
-    out = ctypes.create_string_buffer(size)
-    n = library.ZSTD_decompress(out, ctypes.c_size_t(size), data, ctypes.c_size_t(len(data)))
-    return out.raw[:n] if n <= size else b""
 
 
 # ---- 1 File ----
@@ -118,8 +39,9 @@ def read_sections(data):
         require(name not in sections and len(content) == length, f"section {name}")
         require(xxh32(content) == checksum, f"section {name}: wrong checksum")
         known = ("META", "NETS", "CODE", "MASK") + (("RESI", "AXES") if minor > 0 else ())
-        if name not in known + (("FORM",) if minor > 1 else ()):
-            require(minor > 2 and name[0].islower(), f"unknown section {name} in 1.{minor}")
+        known += (("FORM",) if minor > 1 else ()) + (("PACK",) if minor > 2 else ())
+        if name not in known:
+            require(minor > 3 and name[0].islower(), f"unknown section {name} in 1.{minor}")
         sections[name] = content
         at += length
     require(at == size, "bytes after the last section")
@@ -274,112 +196,6 @@ def read_network(r, a):
     return network
 
 
-# ---- 4 CODE ----
-
-class RangeDecoder:
-    """4.1. A context is a list [p, n]."""
-
-    def __init__(self, data, limit):
-        self.data, self.limit, self.at = data, limit, 0
-        self.range, self.code = U32, 0
-        for _ in range(4):
-            self.code = self.code << 8 | self.next()
-
-    def next(self):
-        self.at += 1
-        return self.data[self.at - 1] if self.at <= len(self.data) else 0
-
-    def decide(self, yes):
-        answer = self.code < yes
-        if answer:
-            self.range = yes
-        else:
-            self.range -= yes
-            self.code -= yes
-        while self.range < 1 << 24:
-            self.range <<= 8
-            self.code = (self.code << 8 | self.next()) & U32
-        return answer
-
-    def even(self):
-        return self.decide(self.range >> 1)
-
-    def learned(self, context):
-        answer = self.decide(self.range * max(context[0] >> 16, 1) >> 16)
-        return self.learn(context, answer)
-
-    def paired(self, one, other):
-        q = max((one[0] >> 1) + (other[0] >> 1) >> 16, 1)
-        answer = self.decide(self.range * q >> 16)
-        self.learn(one, answer)
-        return self.learn(other, answer)
-
-    def learn(self, context, answer):
-        p, n = context
-        rate = (1 << 17) // (2 * n + 3)
-        context[0] = p + ((U32 - p) * rate >> 16) if answer else p - (p * rate >> 16)
-        context[1] = min(n + 1, self.limit)
-        return answer
-
-
-def contexts(*shape):
-    if not shape:
-        return [1 << 31, 0]
-    return [contexts(*shape[1:]) for _ in range(shape[0])]
-
-
-def read_codes(decoder, model):
-    """4.2: the codes of all QUANTISED networks, as parameters."""
-    longer, second, third = contexts(200, 15), contexts(16), contexts(16, 2)
-
-    def one(t):
-        b = 0
-        while b < 15 and decoder.learned(longer[t][b]):
-            b += 1
-        if b == 0:
-            return 0
-        v = 1
-        for i in range(b - 1):
-            if i == 0:
-                first = decoder.learned(second[b])
-                v = 2 * v + first
-            elif i == 1:
-                v = 2 * v + decoder.learned(third[b][first])
-            else:
-                v = 2 * v + decoder.even()
-        return -v if decoder.even() else v
-
-    for a in model.arrays:
-        for network in a.networks:
-            if network.kind != QUANTISED:
-                continue
-            parts = []
-            for t, n in enumerate(network.tensors):
-                codes = np.array([one(t) for _ in range(n)], "f4")
-                parts.append(codes * np.float32(2.0 ** (-network.steps[t] / 8)))
-            network.params = np.concatenate(parts)
-
-
-def read_code(data, model):
-    r, n_codes = Reader(data, "CODE"), 0
-    for a in model.arrays:
-        for network in a.networks:
-            if network.kind in (FLOAT16, FLOAT32):
-                code = "<f2" if network.kind == FLOAT16 else "<f4"
-                n = sum(network.tensors)
-                network.params = np.frombuffer(r.bytes(n * int(code[2])), code).astype("f4")
-                require(np.isfinite(network.params).all(), "parameters")
-            elif network.kind == QUANTISED:
-                n_codes += sum(network.tensors)
-    stream = r.bytes(len(data) - r.at)
-    least = -(-n_codes // 64)
-    require(len(stream) >= least and (n_codes > 0 or not stream), "CODE: size of the stream")
-    if n_codes > 0:
-        decoder = RangeDecoder(stream, 255)
-        read_codes(decoder, model)
-        require(len(stream) <= max(decoder.at, least), "CODE: bytes left over")
-
-
 # ---- 5 MASK ----
 
 def read_mask(data, model):
@@ -484,7 +300,7 @@ def load(path):
     if "FORM" in sections:
         read_forms(sections["FORM"], model)
     read_nets(sections["NETS"], model)
-    read_code(sections.get("CODE", b""), model)
+    read_code(sections.get("CODE", b""), sections.get("PACK"), model)
     read_mask(sections.get("MASK", b""), model)
     read_residuals(sections.get("RESI", b""), model)
     if "AXES" in sections:

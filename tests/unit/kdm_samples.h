@@ -234,6 +234,39 @@ static inline void sample_forms(kd_model *model)
     }
 }
 
+/* Bricks along x, y and z and windows of as many steps each, with a small network for each of them,
+ * every seventh a constant. */
+static inline void sample_bricks(kd_model *model, kd_model_array *array, const int bricks[3],
+                                 int steps_per_window)
+{
+    const size_t n_bricks = (size_t)bricks[0] * (size_t)bricks[1] * (size_t)bricks[2];
+
+    array->n_windows = (model->n_steps + steps_per_window - 1) / steps_per_window;
+    free(array->window_starts);
+    array->window_starts = sample_memory(((size_t)array->n_windows + 1) * sizeof(int));
+    for (int w = 0; w <= array->n_windows; w++) {
+        const int start = w * steps_per_window;
+        array->window_starts[w] = start < model->n_steps ? start : model->n_steps;
+    }
+    memcpy(array->bricks, bricks, sizeof array->bricks);
+    array->networks = sample_memory((size_t)array->n_windows * n_bricks * sizeof(kd_network));
+    for (size_t i = 0; i < (size_t)array->n_windows * n_bricks; i++) {
+        sample_network(array, &array->networks[i],
+                       i % 7 == 6 ? KD_NETWORK_CONSTANT : KD_NETWORK_QUANTISED, 2, 1, i);
+    }
+}
+
+/* Two arrays with 12 and 2 networks, of which three have their codes together. */
+static inline void sample_packs(kd_model *model)
+{
+    sample_grid(model, 17, 13, 9, 4, 2);
+    sample_array(&model->arrays[0], "a", 4);
+    sample_array(&model->arrays[1], "b", 4);
+    sample_bricks(model, &model->arrays[0], (int[]){3, 2, 1}, 2);
+    sample_bricks(model, &model->arrays[1], (int[]){1, 1, 2}, 4);
+    model->pack_networks = 3;
+}
+
 /* Two arrays without networks, one with a bound: three steps in groups of two. */
 static inline void sample_bounded(kd_model *model)
 {
