@@ -72,6 +72,12 @@ static inline void kd_bricks_coords(const kd_brick *brick, const int index[3], f
     }
 }
 
+/** Samples of an extent, inclusive, that is within what a file may have. */
+static inline size_t kd_bricks_volume(const int e[6])
+{
+    return (size_t)(e[1] - e[0] + 1) * (size_t)(e[3] - e[2] + 1) * (size_t)(e[5] - e[4] + 1);
+}
+
 /** Position, in stored-sample units, of sample i of n when the axis stores n_stored samples:
  *  points span the same ends, cells the same bounds. */
 double kd_bricks_position(kdinr_association association, int n_stored, int n, int i);

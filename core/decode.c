@@ -219,12 +219,11 @@ static kdinr_status check_memory(const kdinr_decoder *decoder, const kdinr_reque
 {
     const kdinr_array_info *array = &decoder->info.arrays[request->array];
     const double limit = memory_limit(decoder);
-    double bytes = (double)kdinr_type_size(request->type) * array->n_components, map = 0.0;
+    const size_t sample_size = kdinr_type_size(request->type) * (size_t)array->n_components;
+    const double bytes = (double)kd_bricks_volume(request->extent) * (double)sample_size;
+    double map = 0.0;
     int stored[3];
 
-    for (int axis = 0; axis < 3; axis++) {
-        bytes *= (double)request->extent[2 * axis + 1] - request->extent[2 * axis] + 1.0;
-    }
     if (array->has_missing) {
         kd_kdm_samples(decoder->model.dims, array->association, stored);
         map = (double)stored[0] * stored[1] * stored[2];
@@ -410,31 +409,36 @@ static kdinr_status read_part(kdinr_decoder *decoder, int a, const kd_bounded_pa
     return KDINR_OK;
 }
 
-/* Another type, or residuals to add: some rows at a time. */
-static kdinr_status read_rows(kdinr_decoder *decoder, int a, const kd_bounded_part *all,
-                              char *values, kdinr_error *error)
+static int clamp(int n, int most)
+{
+    return n < 1 ? 1 : n < most ? n : most;
+}
+
+/* Another type, or residuals to add: some rows or planes at a time. */
+static kdinr_status read_slabs(kdinr_decoder *decoder, int a, const kd_bounded_part *all,
+                               char *values, kdinr_error *error)
 {
     const size_t nc = (size_t)decoder->info.arrays[a].n_components;
-    const size_t type_size = kdinr_type_size(all->type);
     const int *e = all->extent;
-    const int nx = e[1] - e[0] + 1;
-    const int n_y = nx < SLAB_SAMPLES ? SLAB_SAMPLES / nx : 1;
-    const size_t most = (size_t)nx * (size_t)(n_y < e[3] - e[2] + 1 ? n_y : e[3] - e[2] + 1) * nc;
+    const int nx = e[1] - e[0] + 1, ny = e[3] - e[2] + 1;
+    const int n_y = clamp(SLAB_SAMPLES / nx, ny);
+    const int n_z = n_y < ny ? 1 : clamp(SLAB_SAMPLES / nx / ny, e[5] - e[4] + 1);
+    const size_t most = (size_t)nx * (size_t)n_y * (size_t)n_z * nc;
     float *buffer = malloc(most * sizeof *buffer);
     kdinr_status status = KDINR_OK;
 
     if (buffer == NULL) return kd_fail_memory(error, most * sizeof *buffer, "decoded rows");
-    for (int z = e[4]; z <= e[5]; z++) {
+    for (int z = e[4]; z <= e[5]; z += n_z) {
         for (int y = e[2]; y <= e[3]; y += n_y) {
-            const int last = y + n_y - 1 < e[3] ? y + n_y - 1 : e[3];
-            const size_t n = (size_t)nx * (size_t)(last - y + 1) * nc;
+            const int slab[6] = {e[0], e[1],
+                                 y,    y + clamp(e[3] + 1 - y, n_y) - 1,
+                                 z,    z + clamp(e[5] + 1 - z, n_z) - 1};
+            const size_t n = kd_bricks_volume(slab) * nc;
             kd_bounded_part part = *all;
 
-            part.extent[2] = y;
-            part.extent[3] = last;
-            part.extent[4] = part.extent[5] = z;
+            memcpy(part.extent, slab, sizeof slab);
             KD_TRY_DONE(read_part(decoder, a, &part, n, buffer, values, error));
-            values += n * type_size;
+            values += n * kdinr_type_size(all->type);
         }
     }
 
@@ -466,34 +470,28 @@ kdinr_status kdinr_decoder_read(kdinr_decoder *decoder, const kdinr_request *req
     kdinr_request_samples(&decoder->info, request, part.samples);
     KD_TRY(open_array(decoder, a, error));
     decoder->run.work_done = decoder->run.reported = 0.0;
-    decoder->run.work_total = 1.0;
-    for (int axis = 0; axis < 3; axis++) {
-        decoder->run.work_total *=
-            (double)request->extent[2 * axis + 1] - request->extent[2 * axis] + 1.0;
-    }
+    decoder->run.work_total = (double)kd_bricks_volume(request->extent);
     memcpy(part.extent, request->extent, sizeof part.extent);
     part.s = kd_bricks_step(decoder->model.times, decoder->model.n_steps, request->time);
     if (request->type == KDINR_FLOAT32 && decoder->bounded[a] == NULL) {
         return read_float(decoder, a, &part, values, error);
     }
-    return read_rows(decoder, a, &part, values, error);
+    return read_slabs(decoder, a, &part, values, error);
 }
 
 kdinr_status kdinr_decoder_missing(kdinr_decoder *decoder, const kdinr_request *request,
                                    uint8_t *missing, kdinr_error *error)
 {
-    const int *e = request->extent;
     kd_bounded_part part = {.type = request->type};
     bool any;
 
     KD_TRY(kdinr_decoder_check(decoder, request, NULL, error));
     kdinr_request_samples(&decoder->info, request, part.samples);
     KD_TRY(kdinr_decoder_load(decoder, error));
-    memcpy(part.extent, e, sizeof part.extent);
+    memcpy(part.extent, request->extent, sizeof part.extent);
     part.s = kd_bricks_step(decoder->model.times, decoder->model.n_steps, request->time);
     KD_TRY(load_classes(decoder, request->array, part.s, &any, error));
     if (any) return restore_missing(decoder, request->array, &part, NULL, missing, error);
-    memset(missing, 0,
-           (size_t)(e[1] - e[0] + 1) * (size_t)(e[3] - e[2] + 1) * (size_t)(e[5] - e[4] + 1));
+    memset(missing, 0, kd_bricks_volume(request->extent));
     return KDINR_OK;
 }
