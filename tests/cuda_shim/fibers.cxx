@@ -1,5 +1,8 @@
-/* The stand-in's scheduler: one block after the other, its threads as fibers (ucontext) that run in
- * turn until each waits or returns. See launch_model.h for what kernels call. */
+/* The stand-in's scheduler: one block after the other, its threads as fibers that run in turn until
+ * each waits or returns. See launch_model.h for what kernels call. A fiber is started once
+ * (ucontext) and then serves block after block; to go from one to the next is a jump without a call
+ * of the system, as tests do this hundreds of millions of times. This file is compiled without
+ * sanitizers, which are told of every jump. */
 #include <algorithm>
 #include <cstdarg>
 #include <cstdio>
@@ -11,7 +14,8 @@
 
 #include "shim.h"
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(SHIM_ADDRESS_SANITIZER)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -33,8 +37,14 @@ struct meeting {
     unsigned char slots[2][32 * slot_size] = {};
 };
 
+/* Where a fiber goes on, or what was before the first one. */
+struct resting_place {
+    void *words[5];
+};
+
 struct fiber {
-    ucontext_t context;
+    resting_place place;
+    bool started = false; /* is it at `place`, or in the midst of a kernel that failed? */
     std::vector<char> stack = std::vector<char>(stack_size);
     uint3 index;
     bool done;
@@ -44,13 +54,15 @@ struct fiber {
 };
 
 struct block_state {
-    ucontext_t outside;
+    resting_place outside;
     const char *outside_stack = nullptr;
     size_t outside_stack_size = 0;
     std::vector<fiber> fibers;
     int n_threads = 0, n_alive = 0, current = -1;
     meeting barrier;
-    std::map<unsigned, meeting> warps[most_threads / 32]; /* by mask */
+    meeting warps[most_threads / 32];                     /* of all lanes */
+    std::map<unsigned, meeting> parts[most_threads / 32]; /* of others, by mask */
+    unsigned alive[most_threads / 32] = {};               /* lanes that have not returned */
     unsigned char *shared = nullptr;
     const shim_work *body = nullptr;
     bool failed = false;
@@ -63,7 +75,7 @@ std::map<const void *, int> allowed_shared;
 
 void before_switch(void **save, const char *stack, size_t size)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(SHIM_ADDRESS_SANITIZER)
     __sanitizer_start_switch_fiber(save, stack, size);
 #else
     (void)save, (void)stack, (void)size;
@@ -72,7 +84,7 @@ void before_switch(void **save, const char *stack, size_t size)
 
 void after_switch(void *save)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(SHIM_ADDRESS_SANITIZER)
     const void *stack;
     size_t size;
     __sanitizer_finish_switch_fiber(save, &stack, &size);
@@ -91,14 +103,48 @@ void enter(int thread)
     threadIdx = state.fibers[static_cast<size_t>(thread)].index;
 }
 
+[[gnu::noinline, noreturn]] void go_to(resting_place &place)
+{
+    __builtin_longjmp(place.words, 1);
+}
+
+void thread_main();
+
+[[noreturn]] void start_fiber(fiber &f)
+{
+    ucontext_t context;
+#if defined(SHIM_ADDRESS_SANITIZER)
+    __asan_unpoison_memory_region(f.stack.data(), stack_size);
+#endif
+    getcontext(&context);
+    context.uc_stack.ss_sp = f.stack.data();
+    context.uc_stack.ss_size = stack_size;
+    context.uc_link = nullptr;
+    makecontext(&context, thread_main, 0);
+    f.started = true;
+    setcontext(&context);
+    std::abort();
+}
+
+[[noreturn]] void go_to(fiber &f)
+{
+    if (!f.started) start_fiber(f);
+    go_to(f.place);
+}
+
+/* Rest at `from` until somebody comes back. */
+template <class To> [[gnu::noinline]] void jump(resting_place &from, To &to)
+{
+    if (__builtin_setjmp(from.words) == 0) go_to(to);
+}
+
 [[noreturn]] void leave_block()
 {
     before_switch(nullptr, state.outside_stack, state.outside_stack_size);
-    setcontext(&state.outside);
-    __builtin_unreachable();
+    go_to(state.outside);
 }
 
-/* The fiber is left as it is: nothing on its stack may own memory. */
+/* The fibers are left as they are: nothing on their stacks may own memory. */
 [[noreturn]] void fault(const char *format, ...)
 {
     char text[256];
@@ -108,6 +154,9 @@ void enter(int thread)
     vsnprintf(text + used, sizeof text - static_cast<size_t>(used), format, arguments);
     va_end(arguments);
     state.failed = true;
+    for (fiber &f : state.fibers) {
+        f.started = false;
+    }
     shim_set_fault(text);
     leave_block();
 }
@@ -160,7 +209,7 @@ void switch_to(int next)
     void *save = nullptr;
     enter(next);
     before_switch(&save, there.stack.data(), stack_size);
-    swapcontext(&state.fibers[static_cast<size_t>(from)].context, &there.context);
+    jump(state.fibers[static_cast<size_t>(from)].place, there);
     after_switch(save);
 }
 
@@ -186,27 +235,36 @@ void pass(meeting &place)
     place.generation++;
 }
 
+/* The running fiber is done with this block; it comes back for the next one. */
 void finish_thread()
 {
-    state.fibers[static_cast<size_t>(state.current)].done = true;
+    const int self = state.current;
+    fiber &here = state.fibers[static_cast<size_t>(self)];
+    void *save = nullptr;
+    here.done = true;
+    state.alive[self / 32] &= ~(1u << self % 32);
     state.n_alive--;
     if (state.n_alive > 0 && static_cast<int>(state.barrier.arrived) == state.n_alive) {
         pass(state.barrier);
     }
-    if (state.n_alive == 0) leave_block();
+    if (state.n_alive == 0) {
+        before_switch(&save, state.outside_stack, state.outside_stack_size);
+        jump(here.place, state.outside);
+        after_switch(save);
+        return;
+    }
     const int next = find_next();
     if (next < 0) fault_deadlock();
-    fiber &there = state.fibers[static_cast<size_t>(next)];
-    enter(next);
-    before_switch(nullptr, there.stack.data(), stack_size);
-    setcontext(&there.context);
+    switch_to(next);
 }
 
 void thread_main()
 {
     after_switch(nullptr);
-    (*state.body)();
-    finish_thread();
+    for (;;) {
+        (*state.body)();
+        finish_thread();
+    }
 }
 
 void prepare_threads(dim3 block)
@@ -223,12 +281,9 @@ void prepare_threads(dim3 block)
         f.done = false;
         f.waits_at = nullptr;
         f.waits_for = "its start";
-        getcontext(&f.context);
-        f.context.uc_stack.ss_sp = f.stack.data();
-        f.context.uc_stack.ss_size = stack_size;
-        f.context.uc_link = nullptr;
-        makecontext(&f.context, thread_main, 0);
-        state.warps[i / 32].clear();
+        state.alive[i / 32] = i % 32 == 0 ? 1u : state.alive[i / 32] | 1u << i % 32;
+        state.warps[i / 32].arrived = 0;
+        state.parts[i / 32].clear();
     }
 }
 
@@ -246,7 +301,7 @@ void run_block(dim3 block, size_t shared_size)
     enter(find_next());
     fiber &first = state.fibers[static_cast<size_t>(state.current)];
     before_switch(&save, first.stack.data(), stack_size);
-    swapcontext(&state.outside, &first.context);
+    jump(state.outside, first);
     after_switch(save);
     std::free(shared);
 }
@@ -326,32 +381,38 @@ void shim_wait_block()
     shim_count_block(0);
 }
 
-/* Two sets of slots take turns: a lane writes into one again only after all have come to the next
- * meeting, and so have read it. */
-const unsigned char *shim_exchange(unsigned mask, const char *what, const void *value, size_t size)
+static void check_lanes(unsigned mask, int warp, int lane, const char *what)
 {
-    const int lane = shim_lane(), warp = state.current / 32;
     if ((mask >> lane & 1) == 0) {
         fault("thread %d is not in the mask of its %s", state.current, what);
     }
-    for (int other = 0; other < 32; other++) {
-        const int thread = warp * 32 + other;
-        if ((mask >> other & 1) == 0) continue;
-        if (thread >= state.n_threads || state.fibers[static_cast<size_t>(thread)].done) {
-            fault("thread %d waits at %s for thread %d, which has returned", state.current, what,
-                  thread);
-        }
+    const unsigned gone = mask & ~(warp * 32 < state.n_threads ? state.alive[warp] : 0);
+    if (gone != 0) {
+        fault("thread %d waits at %s for thread %d, which has returned", state.current, what,
+              warp * 32 + __builtin_ctz(gone));
     }
-    meeting &place = state.warps[warp][mask];
+}
+
+/* Two sets of slots take turns: a lane writes into one again only after all have come to the next
+ * meeting, and so have read it. */
+const unsigned char *shim_exchange(unsigned mask, const char *what, const void *value, size_t size,
+                                   void (*combine)(unsigned char *slots))
+{
+    const int lane = shim_lane(), warp = state.current / 32;
+    check_lanes(mask, warp, lane, what);
+    meeting &place = mask == 0xffffffffu ? state.warps[warp] : state.parts[warp][mask];
     const unsigned since = place.generation;
-    if (place.arrived != 0 && std::strcmp(place.what, what) != 0) {
+    if (place.arrived != 0 && place.what != what && std::strcmp(place.what, what) != 0) {
         fault("a warp's lanes meet at %s and at %s", place.what, what);
     }
     unsigned char *slots = place.slots[since & 1];
     if (size > 0) std::memcpy(slots + lane * slot_size, value, size);
     place.what = what;
     place.arrived |= 1u << lane;
-    if (place.arrived == mask) pass(place);
+    if (place.arrived == mask) {
+        if (combine != nullptr) combine(slots);
+        pass(place);
+    }
     wait_at(place, since, what);
     return slots;
 }

@@ -78,8 +78,10 @@ void shim_run(const void *kernel, dim3 grid, dim3 block, size_t shared_size, con
 unsigned char *shim_dynamic_shared();
 void shim_wait_block();
 int shim_count_block(int predicate);
-/* Every lane of `mask` gives up to 64 bytes and gets those of all 32 lanes, 64 bytes apart. */
-const unsigned char *shim_exchange(unsigned mask, const char *what, const void *value, size_t size);
+/* Every lane of `mask` gives up to 64 bytes and gets those of all 32 lanes, 64 bytes apart, after
+ * the last one to come has combined them. */
+const unsigned char *shim_exchange(unsigned mask, const char *what, const void *value, size_t size,
+                                   void (*combine)(unsigned char *slots) = nullptr);
 int shim_lane();
 cudaError_t shim_allow_shared(const void *kernel, int size);
 

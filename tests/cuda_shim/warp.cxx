@@ -51,61 +51,81 @@ uint16_t shim_half_bits(float value)
     return static_cast<uint16_t>(sign | (bits - 0x38000000u) >> 13);
 }
 
-float shim_half_value(uint16_t bits)
+/* Exponents of floats are 112 more; multiplying makes subnormal ones right as well. */
+static inline float half_value(uint16_t bits)
 {
-    const uint32_t sign = (bits & 0x8000u) << 16, exponent = bits >> 10 & 31, rest = bits & 0x7fffu;
-    if (exponent == 0) {
-        const float magnitude = static_cast<float>(rest) * 0x1p-24f;
-        return sign != 0 ? -magnitude : magnitude;
-    }
-    const uint32_t wide = sign | ((rest << 13) + (exponent == 31 ? 0x70000000u : 0x38000000u));
+    const uint32_t sign = (bits & 0x8000u) << 16, rest = (bits & 0x7fffu) << 13;
     float value;
+    std::memcpy(&value, &rest, sizeof value);
+    value *= 0x1p112f;
+    uint32_t wide;
+    std::memcpy(&wide, &value, sizeof wide);
+    wide |= sign | ((bits & 0x7c00u) == 0x7c00u ? 0x7f800000u : 0);
     std::memcpy(&value, &wide, sizeof value);
     return value;
+}
+
+float shim_half_value(uint16_t bits)
+{
+    return half_value(bits);
 }
 
 namespace
 {
 
-float half_of(unsigned pair, int which)
+/* What a lane gives to a product, and gets: A and B as fragments, and the sums. */
+struct factors {
+    unsigned a[4], b[4];
+    float sums[2][4]; /* of B's first and its last eight columns */
+};
+static_assert(sizeof(factors) == 64, "a lane's slot");
+
+/* Where the sum of a column of B lies, from the start of its row's first lane, in floats. */
+constexpr int at_sum(int column)
 {
-    return shim_half_value(static_cast<uint16_t>(pair >> (16 * which)));
+    return column % 8 / 2 * static_cast<int>(sizeof(factors) / sizeof(float)) + column / 8 * 4 +
+           column % 2;
 }
 
-/* Row `row` of A [16][16]: lane 4g + t holds, in four pairs, columns 2t of rows g and g + 8, then
- * columns 2t + 8 of the same. */
-void row_of_a(const unsigned char *all, int row, float values[16])
+/* All lanes' sums += A [16][16] B [16][8 * n_parts]. Lane 4g + t holds, in four pairs, columns 2t
+ * of A's rows g and g + 8, then columns 2t + 8 of the same; of B, for each part, rows 2t and then
+ * rows 2t + 8 of column g; and of the sums (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1). */
+template <int n_parts> void multiply(unsigned char *slots)
 {
-    for (int k = 0; k < 16; k++) {
-        unsigned pairs[4];
-        std::memcpy(pairs, all + 64 * (4 * (row % 8) + k % 8 / 2), sizeof pairs);
-        values[k] = half_of(pairs[(row >= 8 ? 1 : 0) + (k >= 8 ? 2 : 0)], k % 2);
+    auto *lanes = reinterpret_cast<factors *>(slots);
+    constexpr int width = 8 * n_parts;
+    uint16_t halves_a[16 * 16], halves_b[16 * width];
+    float a[16 * 16], b[16 * width];
+    for (int lane = 0; lane < 32; lane++) {
+        const int g = lane / 4, t = lane % 4;
+        for (int i = 0; i < 4; i++) {
+            std::memcpy(halves_a + (g + i % 2 * 8) * 16 + 2 * t + i / 2 * 8, &lanes[lane].a[i], 4);
+        }
+        for (int i = 0; i < 2 * n_parts; i++) {
+            uint16_t *const first = halves_b + (2 * t + i % 2 * 8) * width + g + i / 2 * 8;
+            first[0] = static_cast<uint16_t>(lanes[lane].b[i]);
+            first[width] = static_cast<uint16_t>(lanes[lane].b[i] >> 16);
+        }
     }
-}
-
-/* Column `column` of B [16][8]: lane 4g + t holds rows 2t, then rows 2t + 8, of column g, in the
- * words from `word` on. */
-void column_of_b(const unsigned char *all, int word, int column, float values[16])
-{
-    for (int k = 0; k < 16; k++) {
-        unsigned pairs[8];
-        std::memcpy(pairs, all + 64 * (4 * column + k % 8 / 2), sizeof pairs);
-        values[k] = half_of(pairs[word + (k >= 8 ? 1 : 0)], k % 2);
+    for (int i = 0; i < 16 * 16; i++) {
+        a[i] = half_value(halves_a[i]);
     }
-}
-
-/* Lane 4g + t holds (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1) of the sum. */
-void add_product(const unsigned char *all, int word, float sum[4])
-{
-    const int row = shim_lane() / 4, column = shim_lane() % 4 * 2;
-    float rows[2][16], columns[2][16];
-    for (int i = 0; i < 2; i++) {
-        row_of_a(all, row + 8 * i, rows[i]);
-        column_of_b(all, word, column + i, columns[i]);
+    for (int i = 0; i < 16 * width; i++) {
+        b[i] = half_value(halves_b[i]);
     }
-    for (int i = 0; i < 4; i++) {
+    for (int row = 0; row < 16; row++) {
+        float *const sums = &lanes[row % 8 * 4].sums[0][row / 8 * 2];
+        float line[width];
+        for (int column = 0; column < width; column++) {
+            line[column] = sums[at_sum(column)];
+        }
         for (int k = 0; k < 16; k++) {
-            sum[i] += rows[i / 2][k] * columns[i % 2][k];
+            for (int column = 0; column < width; column++) {
+                line[column] += a[row * 16 + k] * b[k * width + column];
+            }
+        }
+        for (int column = 0; column < width; column++) {
+            sums[at_sum(column)] = line[column];
         }
     }
 }
@@ -114,17 +134,23 @@ void add_product(const unsigned char *all, int word, float sum[4])
 
 void kd_multiply(float sum[4], uint4 a, unsigned b0, unsigned b1)
 {
-    const unsigned given[8] = {a.x, a.y, a.z, a.w, b0, b1, 0, 0};
-    add_product(shim_exchange(0xffffffffu, "mma", given, sizeof given), 4, sum);
+    factors given = {{a.x, a.y, a.z, a.w}, {b0, b1, 0, 0}, {}};
+    std::memcpy(given.sums[0], sum, sizeof given.sums[0]);
+    const unsigned char *all = shim_exchange(0xffffffffu, "mma", &given, sizeof given, multiply<1>);
+    std::memcpy(sum, reinterpret_cast<const factors *>(all)[shim_lane()].sums[0],
+                sizeof given.sums[0]);
 }
 
 /* Both products in one meeting of the lanes, which is what takes the time. */
 void kd_multiply_chunk(float low[4], float high[4], uint4 a, uint4 b)
 {
-    const unsigned given[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
-    const unsigned char *all = shim_exchange(0xffffffffu, "mma", given, sizeof given);
-    add_product(all, 4, low);
-    add_product(all, 6, high);
+    factors given = {{a.x, a.y, a.z, a.w}, {b.x, b.y, b.z, b.w}, {}};
+    std::memcpy(given.sums[0], low, sizeof given.sums[0]);
+    std::memcpy(given.sums[1], high, sizeof given.sums[1]);
+    const unsigned char *all = shim_exchange(0xffffffffu, "mma", &given, sizeof given, multiply<2>);
+    const factors &mine = reinterpret_cast<const factors *>(all)[shim_lane()];
+    std::memcpy(low, mine.sums[0], sizeof mine.sums[0]);
+    std::memcpy(high, mine.sums[1], sizeof mine.sums[1]);
 }
 
 /* Lane 4g + t holds (g, 2t) and (g, 2t + 1) of an [8][8] matrix, and gets (2t, g), (2t + 1, g). */
