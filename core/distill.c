@@ -20,16 +20,17 @@ typedef struct pool {
     const kd_student *student;
     kd_sampler *sampler;
     uint64_t key;
-    int n_active;     /* steps that have present samples */
-    int *active;      /* [n_active] */
-    void **answerers; /* [n_steps] backend states of the teachers, NULL where there is none */
-    uint64_t first;   /* row 0 of the pool is this sample; UINT64_MAX: empty */
-    size_t n;         /* rows */
-    float *coords;    /* [n][4] */
-    float *targets;   /* [n][n_components] */
-    float *asked;     /* [n][3] coordinates put to one teacher */
-    float *answers;   /* [n][n_components] */
-    size_t *at;       /* [n] sample indices in the brick */
+    int n_active;          /* steps that have present samples */
+    int *active;           /* [n_active] */
+    kd_answer *answers_of; /* [n_active] what is learnt of each */
+    void **answerers;      /* [n_steps] backend states of the teachers, NULL where there is none */
+    uint64_t first;        /* row 0 of the pool is this sample; UINT64_MAX: empty */
+    size_t n;              /* rows */
+    float *coords;         /* [n][4] */
+    float *targets;        /* [n][n_components] */
+    float *asked;          /* [n][3] coordinates put to one teacher */
+    float *answers;        /* [n][n_components] */
+    size_t *at;            /* [n] sample indices in the brick */
 } pool;
 
 static void pool_free(pool *p)
@@ -39,6 +40,7 @@ static void pool_free(pool *p)
     }
     kd_sampler_free(p->sampler);
     free(p->active);
+    free(p->answers_of);
     free(p->answerers);
     free(p->coords);
     free(p->targets);
@@ -52,14 +54,15 @@ static kdinr_status pool_allocate(pool *p, kdinr_error *error)
     const size_t n_steps = (size_t)p->lesson->n_steps, nc = (size_t)p->lesson->n_components;
 
     p->active = malloc(n_steps * sizeof *p->active);
+    p->answers_of = malloc(n_steps * sizeof *p->answers_of);
     p->answerers = calloc(n_steps, sizeof *p->answerers);
     p->coords = malloc(p->n * 4 * sizeof *p->coords);
     p->targets = malloc(p->n * nc * sizeof *p->targets);
     p->asked = malloc(p->n * 3 * sizeof *p->asked);
     p->answers = malloc(p->n * nc * sizeof *p->answers);
     p->at = malloc(p->n * sizeof *p->at);
-    if (p->active == NULL || p->answerers == NULL || p->coords == NULL || p->targets == NULL ||
-        p->asked == NULL || p->answers == NULL || p->at == NULL) {
+    if (p->active == NULL || p->answers_of == NULL || p->answerers == NULL || p->coords == NULL ||
+        p->targets == NULL || p->asked == NULL || p->answers == NULL || p->at == NULL) {
         return kd_fail_memory(error, p->n * (10 + 2 * nc) * sizeof(float), "distillation pool");
     }
     return KDINR_OK;
@@ -88,12 +91,9 @@ static size_t pool_choose(pool *p, uint64_t first, size_t row, int t)
     size_t n = 0;
 
     for (; row < p->n; row += (size_t)p->n_active, n++) {
-        uint64_t counter = first + row;
         int index[3];
 
-        while (!kd_sampler_draw(p->sampler, p->key, counter, classes, index)) {
-            counter = kd_rng_mix(counter) | ((uint64_t)1 << 63);
-        }
+        kd_sampler_draw(p->sampler, p->key, first + row, classes, index);
         kd_bricks_coords(lesson->brick, index, p->asked + n * 3);
         p->at[n] = kd_bricks_at(lesson->brick, index);
     }
@@ -167,6 +167,40 @@ static kdinr_status draw_from_pool(void *user, uint64_t first, size_t n, float *
     memcpy(coords, p->coords + (first - p->first) * 4, n * 4 * sizeof *coords);
     memcpy(targets, p->targets + (first - p->first) * nc, n * nc * sizeof *targets);
     return KDINR_OK;
+}
+
+/* What is learnt of step t, as pool_ask and pool_scatter have it. */
+static kd_answer describe_answer(const pool *p, int t)
+{
+    const kd_lesson *lesson = p->lesson;
+    const kd_teacher *teacher = lesson->teachers[t];
+    kd_answer answer = {.classes = lesson->classes[t],
+                        .values = lesson->values[t],
+                        .net = teacher->params == NULL ? NULL : &teacher->net,
+                        .params = teacher->params,
+                        .time = kd_bricks_local_time(0, lesson->n_steps - 1, t)};
+
+    for (int c = 0; c < lesson->n_components; c++) {
+        const double to[2] = {p->student->range[c][0], p->student->range[c][1]};
+        kd_teacher_remap(teacher->range[c], to, &answer.scale[c], &answer.offset[c]);
+    }
+    return answer;
+}
+
+/* The same samples, for a backend that draws itself.
+ * answers  out [n_active] */
+static kd_supply describe_supply(const pool *p, kd_answer *answers)
+{
+    const kd_brick *brick = p->lesson->brick;
+
+    for (int i = 0; i < p->n_active; i++) {
+        answers[i] = describe_answer(p, p->active[i]);
+    }
+    return (kd_supply){.chooser = *kd_sampler_chooser(p->sampler),
+                       .axes = {brick->local[0], brick->local[1], brick->local[2]},
+                       .key = p->key,
+                       .n_answers = p->n_active,
+                       .answers = answers};
 }
 
 /* Range of the window: the union of its steps'. Returns whether the student is a constant. */
@@ -255,6 +289,8 @@ static kdinr_status choose_units(void *user, const float *params, float *units, 
     const pool *p = user;
     double sensitivity[KD_KDM_MAX_TENSORS];
 
+    /* Nobody has filled the pool where the backend draws itself. */
+    if (p->first == UINT64_MAX) KD_TRY(pool_fill(user, 0, error));
     KD_TRY(probe_pool(p, params, sensitivity, error));
     return kd_quant_units(&p->student->net, params, sensitivity, p->plan->size, units, error);
 }
@@ -291,7 +327,8 @@ kdinr_status kd_distill_train(kd_run *run, const kd_lesson *lesson, const kd_stu
     KD_TRY_DONE(kd_sampler_create(&lesson->blocks, lesson->entropy, lesson->present,
                                   options->sampling, options->epsilon, &p.sampler, error));
     KD_TRY_DONE(initialise(run, lesson, plan, student, error));
-    const kd_source source = {draw_from_pool, &p};
+    const kd_supply supply = describe_supply(&p, p.answers_of);
+    const kd_source source = {draw_from_pool, &p, &supply};
     schedule.rounding = plan->size > 0.0 ? &rounding : NULL;
     KD_TRY_DONE(kd_train(run, &student->net, &source, &schedule, student->params, &student->outcome,
                          error));

@@ -5,16 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "draw.h"
 #include "kdm.h"
-#include "rng.h"
 #include "status.h"
 
-enum { N_BINS = 256, N_TRIES = 64, MAX_EDGE = 16 };
+enum { N_BINS = 256, MAX_EDGE = 16 };
 
 struct kd_sampler {
     kd_blocks blocks;
-    float *keep;     /* [n] probability of staying in the column that was hit */
-    uint32_t *alias; /* [n] the other block of the column */
+    float *keep;        /* [n] probability of staying in the column that was hit */
+    uint32_t *alias;    /* [n] the other block of the column */
+    kd_chooser chooser; /* all of that, as draw.h wants it */
 };
 
 kd_blocks kd_sampler_blocks(const int dims[3], int edge)
@@ -29,26 +30,13 @@ kd_blocks kd_sampler_blocks(const int dims[3], int edge)
     return blocks;
 }
 
-/* First sample and number of samples of a block along each axis. */
-static void block_bounds(const kd_blocks *blocks, size_t block, int first[3], int size[3])
-{
-    for (int axis = 0; axis < 3; axis++) {
-        const size_t count = (size_t)blocks->counts[axis];
-        const int left = blocks->dims[axis] - (int)(block % count) * blocks->edge;
-
-        first[axis] = blocks->dims[axis] - left;
-        size[axis] = left < blocks->edge ? left : blocks->edge;
-        block /= count;
-    }
-}
-
 /* Values to histogram bins; returns how many. */
 static int gather_bins(const kd_blocks *blocks, size_t block, const float *values,
                        const uint8_t *classes, int n_components, uint8_t *bins)
 {
     int first[3], size[3], n = 0;
 
-    block_bounds(blocks, block, first, size);
+    kd_draw_bounds(blocks->dims, blocks->counts, blocks->edge, block, first, size);
     for (int z = first[2]; z < first[2] + size[2]; z++) {
         for (int y = first[1]; y < first[1] + size[1]; y++) {
             const size_t row =
@@ -193,36 +181,26 @@ kdinr_status kd_sampler_create(const kd_blocks *blocks, const float *entropy, co
     }
     block_masses(blocks, entropy, present, kind, epsilon, mass);
     build_alias(made, mass, stack);
+    made->chooser =
+        (kd_chooser){.edge = blocks->edge, .n_blocks = n, .keep = made->keep, .alias = made->alias};
+    memcpy(made->chooser.dims, blocks->dims, sizeof blocks->dims);
+    memcpy(made->chooser.counts, blocks->counts, sizeof blocks->counts);
     free(mass);
     free(stack);
     *sampler = made;
     return KDINR_OK;
 }
 
-bool kd_sampler_draw(const kd_sampler *sampler, uint64_t key, uint64_t counter,
+void kd_sampler_draw(const kd_sampler *sampler, uint64_t key, uint64_t counter,
                      const uint8_t *classes, int index[3])
 {
-    const kd_blocks *blocks = &sampler->blocks;
-    const uint64_t bits = kd_rng_at(key, counter);
-    uint32_t block = kd_rng_below(bits, (uint32_t)blocks->n);
-    uint64_t inner = kd_rng_mix(bits);
-    int first[3], size[3];
+    _Static_assert(KD_MISSING_NONE == 0, "kd_draw_try asks for class 0");
+    kd_draw_sample(&sampler->chooser, key, counter, classes, index);
+}
 
-    if (kd_rng_unit(inner) >= sampler->keep[block]) block = sampler->alias[block];
-    block_bounds(blocks, block, first, size);
-    for (int try = 0; try < N_TRIES; try++) {
-        inner = kd_rng_mix(inner);
-        for (int axis = 0; axis < 3; axis++) {
-            const uint64_t part = inner << (21 * axis);
-
-            index[axis] = first[axis] + (int)kd_rng_below(part, (uint32_t)size[axis]);
-        }
-        const size_t at = ((size_t)index[2] * (size_t)blocks->dims[1] + (size_t)index[1]) *
-                              (size_t)blocks->dims[0] +
-                          (size_t)index[0];
-        if (classes == NULL || classes[at] == KD_MISSING_NONE) return true;
-    }
-    return false;
+const kd_chooser *kd_sampler_chooser(const kd_sampler *sampler)
+{
+    return &sampler->chooser;
 }
 
 void kd_sampler_free(kd_sampler *sampler)

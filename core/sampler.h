@@ -4,6 +4,7 @@
 #ifndef KD_SAMPLER_H
 #define KD_SAMPLER_H
 
+#include "backend.h"
 #include "kdinr.h"
 
 /** How the samples of one brick are grouped into blocks. */
@@ -40,10 +41,13 @@ kdinr_status kd_sampler_create(const kd_blocks *blocks, const float *entropy, co
                                kdinr_error *error);
 
 /** Draw sample number `counter` of a stream: its index in the brick. Samples with a class other
- * than KD_MISSING_NONE are not drawn (up to 64 tries; a block with few present samples can fail,
- * then the caller draws the next counter). returns false if no present sample was hit */
-bool kd_sampler_draw(const kd_sampler *sampler, uint64_t key, uint64_t counter,
+ *  than KD_MISSING_NONE are not drawn.
+ *  classes  [n_samples], one of which at least is KD_MISSING_NONE; NULL: nothing is missing */
+void kd_sampler_draw(const kd_sampler *sampler, uint64_t key, uint64_t counter,
                      const uint8_t *classes, int index[3]);
+
+/** The tables, for backends that draw themselves; owned by the sampler. */
+const kd_chooser *kd_sampler_chooser(const kd_sampler *sampler);
 
 /** NULL is fine. */
 void kd_sampler_free(kd_sampler *sampler);

@@ -89,19 +89,38 @@ static kdinr_status draw_from_cut(void *user, uint64_t first, size_t n, float *c
 
     (void)error;
     for (size_t b = 0; b < n; b++) {
-        uint64_t counter = first + b;
         int index[3];
 
-        /* A block that is nearly all missing can refuse; its place goes to another draw. */
-        while (!kd_sampler_draw(source->sampler, source->key, counter, cut->classes, index)) {
-            counter = kd_rng_mix(counter) | ((uint64_t)1 << 63);
-        }
+        kd_sampler_draw(source->sampler, source->key, first + b, cut->classes, index);
         const size_t at = kd_bricks_at(cut->brick, index);
 
         kd_bricks_coords(cut->brick, index, coords + b * 3);
         memcpy(targets + b * nc, cut->values + at * nc, nc * sizeof *targets);
     }
     return KDINR_OK;
+}
+
+/* The same samples, for a backend that draws itself. */
+static kd_supply describe_cut(const cut_source *source, const kd_answer *answer)
+{
+    const kd_brick *brick = source->cut->brick;
+
+    return (kd_supply){.chooser = *kd_sampler_chooser(source->sampler),
+                       .axes = {brick->local[0], brick->local[1], brick->local[2]},
+                       .key = source->key,
+                       .n_answers = 1,
+                       .answers = answer};
+}
+
+static kd_answer describe_answer(const kd_cut *cut)
+{
+    kd_answer answer = {.classes = cut->n_present < cut->brick->n ? cut->classes : NULL,
+                        .values = cut->values};
+
+    for (int c = 0; c < cut->n_components; c++) {
+        answer.scale[c] = 1.0;
+    }
+    return answer;
 }
 
 /* Weights of the step before, its outputs re-mapped to this step's range. A range that changed more
@@ -144,12 +163,17 @@ kdinr_status kd_teacher_train(kd_run *run, const kd_cut *cut, const kd_teacher_p
         kd_net_initialise(&teacher->net, plan->shape.omega_hidden, options->seed, plan->stream,
                           teacher->params);
     }
+    cut_source user = {cut, NULL, kd_rng_key(options->seed, ~plan->stream)};
+    kd_source source = {.draw = draw_from_cut, .user = &user};
+    const kd_answer answer = describe_answer(cut);
+    kd_supply supply;
     if (!cut->elsewhere) {
         KD_TRY_DONE(kd_sampler_create(&cut->blocks, cut->entropy, cut->present, options->sampling,
                                       options->epsilon, &sampler, error));
+        user.sampler = sampler;
+        supply = describe_cut(&user, &answer);
+        source.supply = &supply;
     }
-    cut_source user = {cut, sampler, kd_rng_key(options->seed, ~plan->stream)};
-    const kd_source source = {draw_from_cut, &user};
     KD_TRY_DONE(kd_train(run, &teacher->net, &source, &schedule, teacher->params, &teacher->outcome,
                          error));
 

@@ -79,6 +79,9 @@ static double tally_variance(const tally *t, int n_outputs)
     return variance / n_outputs;
 }
 
+/* Steps that a backend takes at once, at most. */
+enum { RUN_STEPS = WATCH_BATCHES };
+
 /* One training: what it works on and how it fares. */
 typedef struct session {
     kd_run *run;
@@ -93,6 +96,7 @@ typedef struct session {
     double n_last;      /* batches in outcome.loss */
     double ramp_from;   /* step of the latest rollback, for a new warm-up */
     bool rounding;      /* has it begun? */
+    bool supplied;      /* does the backend draw the batches? */
     tally targets;
     kd_outcome outcome;
 } session;
@@ -147,28 +151,83 @@ static double learning_rate(const session *s, double step, double steps)
            (s->outcome.rollbacks > 0 ? ramp : 1.0);
 }
 
-/* One batch. */
-static kdinr_status train_step(session *s, double step, double steps, kdinr_error *error)
+/* Batch number `step` in s->batch, which counts for the variance if it is an early one. */
+static kdinr_status draw_batch(session *s, double step, kdinr_error *error)
 {
     const size_t n = s->schedule->batch;
-    const double rate = learning_rate(s, step, steps);
-    const kd_step rates = {rate, rate * s->run->options->matrix_rate_scale};
+    const uint64_t first = (uint64_t)step * n;
     float *coords = s->batch, *targets = coords + n * (size_t)s->net->n_inputs;
-    double loss;
 
-    KD_TRY(s->source->draw(s->source->user, (uint64_t)step * n, n, coords, targets, error));
-    KD_TRY(s->run->backend->train_step(s->state, coords, targets, n, &rates, &loss, error));
-    KD_TRY(kd_run_advance(s->run, s->schedule->work / steps, error));
+    if (s->supplied) {
+        KD_TRY(s->run->backend->read_supply(s->state, first, n, coords, targets, error));
+    } else {
+        KD_TRY(s->source->draw(s->source->user, first, n, coords, targets, error));
+    }
     if (step < N_VARIANCE_BATCHES) {
         tally_targets(&s->targets, targets, n, s->net->n_outputs);
         s->outcome.variance = tally_variance(&s->targets, s->net->n_outputs);
     }
-    if (step >= 0.9 * (steps - 1.0)) {
-        s->outcome.loss = (s->outcome.loss * s->n_last + loss) / (s->n_last + 1.0);
+    return KDINR_OK;
+}
+
+/* Batches that nobody sees but the backend; their variance is taken ahead. */
+static kdinr_status train_supplied(session *s, double step, const kd_step *rates, size_t n_steps,
+                                   double *losses, kdinr_error *error)
+{
+    const size_t n = s->schedule->batch;
+
+    for (size_t i = 0; i < n_steps && step + (double)i < N_VARIANCE_BATCHES; i++) {
+        KD_TRY(draw_batch(s, step + (double)i, error));
+    }
+    return s->run->backend->train_supply(s->state, (uint64_t)step * n, n, rates, n_steps, losses,
+                                         error);
+}
+
+static kdinr_status train_drawn(session *s, double step, const kd_step *rates, double *loss,
+                                kdinr_error *error)
+{
+    const size_t n = s->schedule->batch;
+
+    KD_TRY(draw_batch(s, step, error));
+    return s->run->backend->train_step(s->state, s->batch, s->batch + n * (size_t)s->net->n_inputs,
+                                       n, rates, loss, error);
+}
+
+/* n_steps batches, 1 unless the backend draws them. */
+static kdinr_status train_steps(session *s, double step, size_t n_steps, double steps,
+                                kdinr_error *error)
+{
+    kd_step rates[RUN_STEPS];
+    double losses[RUN_STEPS];
+
+    for (size_t i = 0; i < n_steps; i++) {
+        rates[i].rate_adam = learning_rate(s, step + (double)i, steps);
+        rates[i].rate_matrix = rates[i].rate_adam * s->run->options->matrix_rate_scale;
+    }
+    KD_TRY(s->supplied ? train_supplied(s, step, rates, n_steps, losses, error)
+                       : train_drawn(s, step, rates, losses, error));
+    KD_TRY(kd_run_advance(s->run, s->schedule->work * (double)n_steps / steps, error));
+    for (size_t i = 0; i < n_steps; i++) {
+        s->sum += losses[i];
+        if (step + (double)i < 0.9 * (steps - 1.0)) continue;
+        s->outcome.loss = (s->outcome.loss * s->n_last + losses[i]) / (s->n_last + 1.0);
         s->n_last += 1.0;
     }
-    s->sum += loss;
     return KDINR_OK;
+}
+
+/* Steps that can be taken at once: to where `attempt` next has something to do between two. */
+static size_t count_steps(const session *s, double step, double steps)
+{
+    const double ends[] = {(floor(step / WATCH_BATCHES) + 1.0) * WATCH_BATCHES,
+                           floor(steps / 4.0) + 1.0, floor(ROUND_FROM * steps),
+                           floor(ROUND_AGAIN * steps), steps};
+    double end = step + RUN_STEPS;
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        if (ends[i] > step) end = fmin(end, ends[i]);
+    }
+    return s->supplied ? (size_t)(end - step) : 1;
 }
 
 /* From the initial parameters to the end, or to where it is clear that nothing was learnt. */
@@ -184,16 +243,18 @@ static kdinr_status attempt(session *s, const float *params, bool *failed, kdinr
     memset(&s->targets, 0, sizeof s->targets);
     memcpy(s->best_params, params, s->net->n_params * sizeof *params);
     KD_TRY(s->run->backend->set_params(s->state, params, error));
-    for (double step = 0.0; step < steps; step += 1.0) {
+    for (double done = 0.0; done < steps;) {
         if (s->schedule->rounding != NULL &&
-            (step == floor(ROUND_FROM * steps) || step == floor(ROUND_AGAIN * steps))) {
+            (done == floor(ROUND_FROM * steps) || done == floor(ROUND_AGAIN * steps))) {
             KD_TRY(start_rounding(s, error));
         }
-        KD_TRY(train_step(s, step, steps, error));
-        if (fmod(step + 1.0, WATCH_BATCHES) == 0.0) KD_TRY(watch(s, step, error));
-        if (step == floor(steps / 4.0) && steps >= 4.0 * PATIENCE_BATCHES &&
+        const size_t n_steps = count_steps(s, done, steps);
+        KD_TRY(train_steps(s, done, n_steps, steps, error));
+        done += (double)n_steps;
+        if (fmod(done, WATCH_BATCHES) == 0.0) KD_TRY(watch(s, done - 1.0, error));
+        if (done == floor(steps / 4.0) + 1.0 && steps >= 4.0 * PATIENCE_BATCHES &&
             s->outcome.restarts < MAX_RESTARTS && !(s->best < 0.95 * s->outcome.variance)) {
-            s->run->work_done -= s->schedule->work * (step + 1.0) / steps;
+            s->run->work_done -= s->schedule->work * done / steps;
             *failed = true;
             return KDINR_OK;
         }
@@ -225,6 +286,9 @@ static kdinr_status train_here(session *s, float *params, kdinr_error *error)
         goto done;
     }
     KD_TRY_DONE(backend->open(s->net, &config, &s->state, error));
+    if (s->source->supply != NULL && backend->set_supply != NULL) {
+        KD_TRY_DONE(backend->set_supply(s->state, s->source->supply, &s->supplied, error));
+    }
     for (;;) {
         KD_TRY_DONE(attempt(s, params, &failed, error));
         if (!failed) break;

@@ -30,6 +30,7 @@ typedef struct kd_source {
     kdinr_status (*draw)(void *user, uint64_t first, size_t n, float *coords, float *targets,
                          kdinr_error *error);
     void *user;
+    const kd_supply *supply; /* the same samples, for backends that draw themselves; NULL: none */
 } kd_source;
 
 /** The last part of a training with parameters rounded as the file will round them, so that they

@@ -2,6 +2,7 @@
  * Above: train.c and decode.c ask for one. Below: cuda_loader.c, cpu/ and reference/. */
 #include "backend.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "cpu/backend_cpu.h"
@@ -9,11 +10,20 @@
 #include "reference/reference.h"
 #include "status.h"
 
-static const kd_backend *const backends[] = {&kd_cuda_backend, &kd_cpu_backend,
-                                             &kd_reference_backend, NULL};
+/* Written once, by list(), and constant from then on. */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static const kd_backend *backends[4];
+
+static void list(void)
+{
+    backends[0] = kd_cuda_loader_find();
+    backends[1] = &kd_cpu_backend;
+    backends[2] = &kd_reference_backend;
+}
 
 const kd_backend *const *kd_backend_list(void)
 {
+    pthread_once(&once, list);
     return backends;
 }
 
@@ -41,6 +51,12 @@ static kdinr_status unknown_name(const char *name, kdinr_error *error)
 
 kdinr_status kd_backend_find(const char *name, const kd_backend **backend, kdinr_error *error)
 {
+    /* Who asks for the CPU does not wait for CUDA to be loaded. */
+    if (strcmp(name, kd_cpu_backend.name) == 0) {
+        *backend = &kd_cpu_backend;
+        return KDINR_OK;
+    }
+    (void)kd_backend_list();
     if (strcmp(name, "auto") == 0) return find_any(backend, error);
     for (size_t i = 0; backends[i] != NULL; i++) {
         const char *reason = NULL;

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "kdinr.h"
 
@@ -75,10 +76,42 @@ typedef struct kd_grid {
     float time; /* the fourth input; unused if the network has three */
 } kd_grid;
 
+/** Tables by which samples of a box are chosen: blocks by Walker's method, see draw.h. */
+typedef struct kd_chooser {
+    int dims[3];   /* samples of the box */
+    int counts[3]; /* blocks */
+    int edge;      /* samples along a block's edge; the last blocks may be smaller */
+    size_t n_blocks;
+    const float *keep;     /* [n_blocks] probability of staying in the column that was hit */
+    const uint32_t *alias; /* [n_blocks] the other block of the column */
+} kd_chooser;
+
+/** What is to be learnt of one time step: the data, what a network says, or -1 everywhere; clamped
+ *  to [-1,1], then times `scale` plus `offset`. */
+typedef struct kd_answer {
+    const uint8_t *classes; /* [samples] only those with 0 are drawn; NULL: all are */
+    const float *values;    /* [samples][n_outputs]; NULL: */
+    const kd_net *net;      /* of (x,y,z); NULL: -1 */
+    const float *params;    /* [net->n_params] */
+    float time;             /* the fourth input */
+    double scale[KD_NET_MAX_OUTPUTS], offset[KD_NET_MAX_OUTPUTS];
+} kd_answer;
+
+/** An endless sequence of samples: number k belongs to answers[k % n_answers] and is chosen by
+ *  random number k of the stream with `key` (draw.h). */
+typedef struct kd_supply {
+    kd_chooser chooser;
+    const float *axes[3]; /* [dims[a]] coordinates along x, y, z */
+    uint64_t key;
+    int n_answers;
+    const kd_answer *answers; /* [n_answers] */
+} kd_supply;
+
 typedef struct kd_backend {
     const char *name;
 
-    /** Can it run here? If not, *reason (static text) says why. `reason` may be NULL. */
+    /** Can it run here? If not, *reason (static text) says why. `reason` may be NULL. What follows
+     *  is there to be called only if it can. */
     bool (*available)(const char **reason);
 
     /** Make an instance for `net` (copied). Parameters are unset. *state is NULL on failure.
@@ -122,6 +155,26 @@ typedef struct kd_backend {
      *  may differ from those of `evaluate` in the last places. */
     kdinr_status (*evaluate_grid)(void *state, const kd_grid *grid, float *values,
                                   kdinr_error *error);
+
+    /** May be NULL, as then the next two: who trains draws batches himself. Training instances:
+     *  copy what batches are drawn from to where training takes place.
+     *  taken   out false: there is no room for it there, or not for such; the next two are not to
+     * be called */
+    kdinr_status (*set_supply)(void *state, const kd_supply *supply, bool *taken,
+                               kdinr_error *error);
+
+    /** n_steps optimiser steps, each as train_step, on the supply's samples first .. first + n - 1,
+     *  the next n, and so on.
+     *  steps   in  [n_steps]
+     *  losses  out [n_steps] */
+    kdinr_status (*train_supply)(void *state, uint64_t first, size_t n, const kd_step *steps,
+                                 size_t n_steps, double *losses, kdinr_error *error);
+
+    /** The supply's samples first .. first + n - 1, n at most max_batch.
+     *  coords   out [n][n_inputs]
+     *  targets  out [n][n_outputs] */
+    kdinr_status (*read_supply)(void *state, uint64_t first, size_t n, float *coords,
+                                float *targets, kdinr_error *error);
 } kd_backend;
 
 /** All backends compiled in, ended by NULL; fastest first ("cuda", "cpu", "reference"). */

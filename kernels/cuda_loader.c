@@ -1,4 +1,4 @@
-/* Loads the CUDA module on first use and passes calls on to it. Above: backend.c lists the backend.
+/* Loads the CUDA module on first use and hands out its backend. Above: backend.c lists it.
  * Below: kdinr_cuda.so, built from cuda/, with the CUDA libraries that it needs. Nothing of CUDA is
  * loaded, and nothing but a reason given, on a machine without a driver.
  * The module is looked for beside the file that this code is in (program or plugin), in the library
@@ -29,7 +29,7 @@ static bool find_own_folder(char folder[PATH_MAX])
     Dl_info info;
     struct link_map *map = NULL;
     char path[PATH_MAX];
-    if (dladdr1((void *)&kd_cuda_backend, &info, (void **)&map, RTLD_DL_LINKMAP) == 0) return false;
+    if (dladdr1((void *)fault, &info, (void **)&map, RTLD_DL_LINKMAP) == 0) return false;
     const bool program = map == NULL || map->l_name[0] == '\0';
     if (realpath(program ? "/proc/self/exe" : map->l_name, path) == NULL) return false;
     snprintf(folder, PATH_MAX, "%s", dirname(path));
@@ -108,81 +108,16 @@ static void load(void)
     }
 }
 
-static bool loader_available(const char **reason)
+static bool absent_available(const char **reason)
 {
-    pthread_once(&once, load);
-    if (module_backend != NULL) return module_backend->available(reason);
     if (reason != NULL) *reason = fault;
     return false;
 }
 
-static kdinr_status loader_open(const kd_net *net, const kd_backend_config *config, void **state,
-                                kdinr_error *error)
+const kd_backend *kd_cuda_loader_find(void)
 {
-    const char *reason = NULL;
-    *state = NULL;
-    if (!loader_available(&reason)) {
-        return kd_fail(error, KDINR_ERROR_BACKEND, "cuda backend: %s", reason);
-    }
-    return module_backend->open(net, config, state, error);
-}
+    static const kd_backend absent = {.name = "cuda", .available = absent_available};
 
-/* An instance exists only if open found the module. */
-static void loader_close(void *state)
-{
-    if (state != NULL) module_backend->close(state);
+    pthread_once(&once, load);
+    return module_backend != NULL ? module_backend : &absent;
 }
-
-static kdinr_status loader_set_params(void *state, const float *params, kdinr_error *error)
-{
-    return module_backend->set_params(state, params, error);
-}
-
-static kdinr_status loader_get_params(void *state, float *params, kdinr_error *error)
-{
-    return module_backend->get_params(state, params, error);
-}
-
-static kdinr_status loader_set_units(void *state, const float *units, kdinr_error *error)
-{
-    return module_backend->set_units(state, units, error);
-}
-
-static kdinr_status loader_gradient(void *state, const float *coords, const float *targets,
-                                    size_t n, float *gradient, double *loss, kdinr_error *error)
-{
-    return module_backend->gradient(state, coords, targets, n, gradient, loss, error);
-}
-
-static kdinr_status loader_train_step(void *state, const float *coords, const float *targets,
-                                      size_t n, const kd_step *step, double *loss,
-                                      kdinr_error *error)
-{
-    return module_backend->train_step(state, coords, targets, n, step, loss, error);
-}
-
-static kdinr_status loader_evaluate(void *state, const float *coords, size_t n, float *values,
-                                    kdinr_error *error)
-{
-    return module_backend->evaluate(state, coords, n, values, error);
-}
-
-static kdinr_status loader_evaluate_grid(void *state, const kd_grid *grid, float *values,
-                                         kdinr_error *error)
-{
-    return module_backend->evaluate_grid(state, grid, values, error);
-}
-
-const kd_backend kd_cuda_backend = {
-    .name = "cuda",
-    .available = loader_available,
-    .open = loader_open,
-    .close = loader_close,
-    .set_params = loader_set_params,
-    .get_params = loader_get_params,
-    .set_units = loader_set_units,
-    .gradient = loader_gradient,
-    .train_step = loader_train_step,
-    .evaluate = loader_evaluate,
-    .evaluate_grid = loader_evaluate_grid,
-};

@@ -1,10 +1,11 @@
-/* The cuda backend as the rest of the program sees it: always in the list, available where the
- * module, a driver and a device are. */
+/* Finds the cuda backend, which is in the list whether it can run or not. */
 #ifndef KD_CUDA_LOADER_H
 #define KD_CUDA_LOADER_H
 
 #include "backend.h"
 
-extern const kd_backend kd_cuda_backend;
+/** The module's backend; where there is no driver or no fitting module, one that is not available
+ *  and says why: all but its name and `available` is NULL then. Looks once. */
+const kd_backend *kd_cuda_loader_find(void);
 
 #endif

@@ -42,6 +42,7 @@ static void cuda_close(void *state)
     if (self == NULL) return;
     if (self->graph != NULL) cudaGraphExecDestroy(self->graph);
     kd_cuda_lane_drop(self->lane);
+    kd_cuda_supply_free(&self->supply);
     cudaFree(self->d_params);
     cudaFree(self->d_packed);
     cudaFree(self->d_matrices);
@@ -235,10 +236,47 @@ static kdinr_status cuda_train_step(void *state, const float *coords, const floa
     return kd_cuda_batch_step(self, coords, targets, n, step, loss, error);
 }
 
-static const kd_backend backend = {"cuda",           cuda_available,       cuda_open,
-                                   cuda_close,       cuda_set_params,      cuda_get_params,
-                                   cuda_set_units,   cuda_gradient,        cuda_train_step,
-                                   kd_cuda_evaluate, kd_cuda_evaluate_grid};
+static kdinr_status cuda_set_supply(void *state, const kd_supply *supply, bool *taken,
+                                    kdinr_error *error)
+{
+    kd_cuda_instance *self = (kd_cuda_instance *)state;
+    KD_CUDA_TRY(cudaStreamSynchronize(self->lane->stream), error);
+    kd_cuda_batch_forget(self);
+    kd_cuda_supply_free(&self->supply);
+    return kd_cuda_supply_make(supply, &self->net, self->config.max_batch, &self->supply, taken,
+                               error);
+}
+
+static kdinr_status cuda_train_supply(void *state, uint64_t first, size_t n, const kd_step *steps,
+                                      size_t n_steps, double *losses, kdinr_error *error)
+{
+    kd_cuda_instance *self = (kd_cuda_instance *)state;
+    KD_TRY(check_batch(self, n, error));
+    return kd_cuda_batch_train_supply(self, first, n, steps, n_steps, losses, error);
+}
+
+static kdinr_status cuda_read_supply(void *state, uint64_t first, size_t n, float *coords,
+                                     float *targets, kdinr_error *error)
+{
+    kd_cuda_instance *self = (kd_cuda_instance *)state;
+    KD_TRY(check_batch(self, n, error));
+    return kd_cuda_batch_read_supply(self, first, n, coords, targets, error);
+}
+
+static const kd_backend backend = {"cuda",
+                                   cuda_available,
+                                   cuda_open,
+                                   cuda_close,
+                                   cuda_set_params,
+                                   cuda_get_params,
+                                   cuda_set_units,
+                                   cuda_gradient,
+                                   cuda_train_step,
+                                   kd_cuda_evaluate,
+                                   kd_cuda_evaluate_grid,
+                                   cuda_set_supply,
+                                   cuda_train_supply,
+                                   cuda_read_supply};
 
 extern "C" KDINR_API const kd_cuda_module *kdinr_cuda_module(void);
 

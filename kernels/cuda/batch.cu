@@ -1,23 +1,41 @@
 /* One batch: copied to the device with the step's rates in one piece, forward and backward in
- * passes of bounded size, optimiser, and the loss back. Above: backend_cuda.cu. Below: forward.cu,
- * loss.cu, backward.cu, muon.cu, adam.cu. A step that repeats becomes a CUDA graph: the host then
- * launches one thing instead of some hundred. */
+ * passes of bounded size, optimiser, and the loss back. Or a run of batches that are drawn on the
+ * device: rates go there and losses come back once for all. Above: backend_cuda.cu. Below:
+ * supply.cu, forward.cu, loss.cu, backward.cu, muon.cu, adam.cu. A step that repeats becomes a CUDA
+ * graph: the host then launches one thing instead of some hundred. */
 #include <math.h>
 #include <string.h>
 
 #include "cuda/check.h"
 #include "cuda/fused.h"
 #include "cuda/instance.h"
+#include "cuda/launch.h"
 
-/* Pinned memory: the loss in a head's room, then what is copied to the device. */
+/* Pinned memory: a run, the loss in a head's room, then what is copied to the device. */
+static kd_cuda_run *pinned_run(const kd_cuda_instance *self)
+{
+    return (kd_cuda_run *)self->lane->pinned;
+}
+
 static char *pinned_loss(const kd_cuda_instance *self)
 {
-    return self->lane->pinned;
+    return self->lane->pinned + sizeof(kd_cuda_run);
 }
 
 static char *pinned_head(const kd_cuda_instance *self)
 {
-    return self->lane->pinned + sizeof(kd_cuda_head);
+    return pinned_loss(self) + sizeof(kd_cuda_head);
+}
+
+/* Where the batch lies on the device. */
+static float *device_coords(const kd_cuda_instance *self)
+{
+    return (float *)(self->desk.d_head + 1);
+}
+
+static float *device_targets(const kd_cuda_instance *self, size_t n)
+{
+    return device_coords(self) + n * (size_t)self->net.n_inputs;
 }
 
 static size_t coords_size(const kd_cuda_instance *self, size_t n)
@@ -44,8 +62,7 @@ static kdinr_status enqueue_passes(const kd_cuda_instance *self, size_t n, kdinr
 {
     const kd_net *net = &self->net;
     const size_t n_inputs = (size_t)net->n_inputs, n_outputs = (size_t)net->n_outputs;
-    const float *d_coords = (const float *)(self->desk.d_head + 1);
-    const float *d_targets = d_coords + n * n_inputs;
+    const float *d_coords = device_coords(self), *d_targets = device_targets(self, n);
     const float scale = (float)(2 / ((double)n * (double)n_outputs));
     kd_cuda_pass pass = self->desk.pass;
     for (size_t first = 0; first < n; first += self->desk.rows) {
@@ -58,42 +75,67 @@ static kdinr_status enqueue_passes(const kd_cuda_instance *self, size_t n, kdinr
         KD_TRY(kd_cuda_backward(self->lane, net, kd_cuda_seen(self), &pass, first > 0,
                                 self->d_gradient, error));
     }
-    KD_CUDA_TRY(cudaMemcpyAsync(pinned_loss(self), self->desk.d_loss, sizeof(double),
-                                cudaMemcpyDeviceToHost, self->lane->stream),
-                error);
     return KDINR_OK;
 }
 
 /* The same on path 2, where one launch takes any n. */
 static kdinr_status enqueue_fused(const kd_cuda_instance *self, size_t n, kdinr_error *error)
 {
-    const float *d_coords = (const float *)(self->desk.d_head + 1);
     kd_fused_batch batch = {};
     batch.n_networks = 1;
     batch.n = n;
     batch.halves = self->config.precision == KDINR_PRECISION_16;
     batch.packed = self->d_packed;
     batch.params = kd_cuda_seen(self);
-    batch.coords = d_coords;
-    batch.targets = d_coords + n * (size_t)self->net.n_inputs;
+    batch.coords = device_coords(self);
+    batch.targets = device_targets(self, n);
     batch.gradient = self->d_gradient;
     batch.loss_sum = self->desk.d_fused_loss;
     batch.workspace = self->desk.d_workspace;
     KD_CUDA_TRY((cudaError_t)kd_fused_gradient_many(&self->net, &batch, self->lane->stream), error);
-    KD_CUDA_TRY(cudaMemcpyAsync(pinned_loss(self), self->desk.d_fused_loss, sizeof(float),
-                                cudaMemcpyDeviceToHost, self->lane->stream),
-                error);
     return KDINR_OK;
+}
+
+static kdinr_status enqueue_device(const kd_cuda_instance *self, size_t n, kdinr_error *error)
+{
+    return self->d_packed != NULL ? enqueue_fused(self, n, error) : enqueue_passes(self, n, error);
 }
 
 /* Pinned memory in, d_gradient and the pinned loss out. */
 static kdinr_status enqueue_gradient(const kd_cuda_instance *self, size_t n, kdinr_error *error)
 {
     const size_t size = sizeof(kd_cuda_head) + coords_size(self, n) + targets_size(self, n);
+    const bool fused = self->d_packed != NULL;
     KD_CUDA_TRY(cudaMemcpyAsync(self->desk.d_head, pinned_head(self), size, cudaMemcpyHostToDevice,
                                 self->lane->stream),
                 error);
-    return self->d_packed != NULL ? enqueue_fused(self, n, error) : enqueue_passes(self, n, error);
+    KD_TRY(enqueue_device(self, n, error));
+    KD_CUDA_TRY(cudaMemcpyAsync(pinned_loss(self),
+                                fused ? (const void *)self->desk.d_fused_loss : self->desk.d_loss,
+                                fused ? sizeof(float) : sizeof(double), cudaMemcpyDeviceToHost,
+                                self->lane->stream),
+                error);
+    return KDINR_OK;
+}
+
+/* A step of a run is over: its loss is kept, and the next one's rates and samples are due. */
+__global__ void turn_kernel(kd_cuda_run *run, kd_cuda_head *head, unsigned n,
+                            const float *fused_loss, const double *loss)
+{
+    const unsigned k = run->n_done;
+    run->losses[k] = fused_loss != NULL ? (double)*fused_loss : *loss;
+    run->first += n;
+    run->n_done = k + 1;
+    head->rates = run->rates[k + 1];
+}
+
+static kdinr_status launch_turn(const kd_cuda_instance *self, size_t n, kdinr_error *error)
+{
+    const kd_cuda_desk *desk = &self->desk;
+    KD_LAUNCH(turn_kernel, 1, 1, 0, self->lane->stream, desk->d_run, desk->d_head, (unsigned)n,
+              self->d_packed != NULL ? desk->d_fused_loss : (const float *)NULL, desk->d_loss);
+    KD_CUDA_TRY(cudaGetLastError(), error);
+    return KDINR_OK;
 }
 
 kdinr_status kd_cuda_batch_pack(const kd_cuda_instance *self, cudaStream_t stream,
@@ -109,10 +151,9 @@ kdinr_status kd_cuda_batch_pack(const kd_cuda_instance *self, cudaStream_t strea
     return KDINR_OK;
 }
 
-static kdinr_status enqueue_step(const kd_cuda_instance *self, size_t n, kdinr_error *error)
+static kdinr_status enqueue_optimiser(const kd_cuda_instance *self, kdinr_error *error)
 {
     const kd_cuda_rates *d_rates = &self->desk.d_head->rates;
-    KD_TRY(enqueue_gradient(self, n, error));
     if (self->d_matrices != NULL) {
         const kd_cuda_muon_data data = {self->d_matrices, d_rates,        self->d_gradient,
                                         self->d_first,    self->d_params, self->d_scratch};
@@ -121,6 +162,20 @@ static kdinr_status enqueue_step(const kd_cuda_instance *self, size_t n, kdinr_e
     KD_TRY(kd_cuda_adam(self->lane, self->net.n_params, d_rates, self->d_hidden, self->d_gradient,
                         self->d_first, self->d_second, self->d_params, error));
     return kd_cuda_batch_pack(self, self->lane->stream, error);
+}
+
+static kdinr_status enqueue_step(const kd_cuda_instance *self, size_t n, bool drawing,
+                                 kdinr_error *error)
+{
+    if (!drawing) {
+        KD_TRY(enqueue_gradient(self, n, error));
+        return enqueue_optimiser(self, error);
+    }
+    KD_TRY(kd_cuda_supply_draw(&self->supply, self->lane, self->desk.d_run, n, device_coords(self),
+                               device_targets(self, n), error));
+    KD_TRY(enqueue_device(self, n, error));
+    KD_TRY(enqueue_optimiser(self, error));
+    return launch_turn(self, n, error);
 }
 
 /* Wait for the lane and fetch the loss. */
@@ -138,11 +193,12 @@ static kdinr_status finish(const kd_cuda_instance *self, size_t n, double *loss,
 
 /* Record the step for n samples instead of doing it. The stream leaves the recording whatever
  * happens in it. */
-static kdinr_status record(kd_cuda_instance *self, size_t n, cudaGraph_t *graph, kdinr_error *error)
+static kdinr_status record(kd_cuda_instance *self, size_t n, bool drawing, cudaGraph_t *graph,
+                           kdinr_error *error)
 {
     cudaStream_t stream = self->lane->stream;
     KD_CUDA_TRY(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), error);
-    const kdinr_status status = enqueue_step(self, n, error);
+    const kdinr_status status = enqueue_step(self, n, drawing, error);
     const cudaError_t code = cudaStreamEndCapture(stream, graph);
     if (status != KDINR_OK) return status;
     KD_CUDA_TRY(code, error);
@@ -156,11 +212,11 @@ void kd_cuda_batch_forget(kd_cuda_instance *self)
     self->graph_n = self->direct_n = 0;
 }
 
-static kdinr_status make_graph(kd_cuda_instance *self, size_t n, kdinr_error *error)
+static kdinr_status make_graph(kd_cuda_instance *self, size_t n, bool drawing, kdinr_error *error)
 {
     cudaGraph_t graph = NULL;
     kd_cuda_batch_forget(self);
-    const kdinr_status status = record(self, n, &graph, error);
+    const kdinr_status status = record(self, n, drawing, &graph, error);
     cudaError_t code = cudaSuccess;
     if (status == KDINR_OK) code = cudaGraphInstantiate(&self->graph, graph, 0);
     if (graph != NULL) cudaGraphDestroy(graph);
@@ -172,13 +228,15 @@ static kdinr_status make_graph(kd_cuda_instance *self, size_t n, kdinr_error *er
 
 /* The first step of a size is done directly, which also lets cuBLAS load what it needs; the second
  * one in a row is recorded. */
-static kdinr_status launch_step(kd_cuda_instance *self, size_t n, kdinr_error *error)
+static kdinr_status launch_step(kd_cuda_instance *self, size_t n, bool drawing, kdinr_error *error)
 {
+    if (self->drawing != drawing) kd_cuda_batch_forget(self);
+    self->drawing = drawing;
     if (self->graph_n != n) {
         const bool again = self->direct_n == n;
         self->direct_n = n;
-        if (!again) return enqueue_step(self, n, error);
-        KD_TRY(make_graph(self, n, error));
+        if (!again) return enqueue_step(self, n, drawing, error);
+        KD_TRY(make_graph(self, n, drawing, error));
     }
     KD_CUDA_TRY(cudaGraphLaunch(self->graph, self->lane->stream), error);
     return KDINR_OK;
@@ -194,14 +252,92 @@ kdinr_status kd_cuda_batch_gradient(kd_cuda_instance *self, const float *coords,
     return finish(self, n, loss, error);
 }
 
+/* What the optimisers need to know `ahead` steps from now. */
+static kd_cuda_rates make_rates(const kd_cuda_instance *self, size_t ahead, const kd_step *step)
+{
+    const double k = (double)(self->step + ahead + 1);
+    const kd_cuda_rates rates = {(float)(step->rate_adam / (1 - pow(0.9, k))),
+                                 (float)(1 / sqrt(1 - pow(0.999, k))), (float)step->rate_matrix, 0};
+    return rates;
+}
+
 kdinr_status kd_cuda_batch_step(kd_cuda_instance *self, const float *coords, const float *targets,
                                 size_t n, const kd_step *step, double *loss, kdinr_error *error)
 {
-    const double k = (double)(self->step + 1);
-    const kd_cuda_head head = {{(float)(step->rate_adam / (1 - pow(0.9, k))),
-                                (float)(1 / sqrt(1 - pow(0.999, k))), (float)step->rate_matrix, 0}};
+    const kd_cuda_head head = {make_rates(self, 0, step)};
     fill_pinned(self, &head, coords, targets, n);
-    KD_TRY(launch_step(self, n, error));
+    KD_TRY(launch_step(self, n, false, error));
     self->step++;
     return finish(self, n, loss, error);
+}
+
+/* Set a run at sample `first`, and the head for its first step. */
+static kdinr_status start_run(const kd_cuda_instance *self, uint64_t first, const kd_step *steps,
+                              size_t n_steps, kdinr_error *error)
+{
+    kd_cuda_run *run = pinned_run(self);
+    memset(run, 0, sizeof *run);
+    run->first = first;
+    for (size_t i = 0; i < n_steps; i++) {
+        run->rates[i] = make_rates(self, i, &steps[i]);
+    }
+    memcpy(pinned_head(self), &run->rates[0], sizeof run->rates[0]);
+    KD_CUDA_TRY(cudaMemcpyAsync(self->desk.d_run, run, sizeof *run, cudaMemcpyHostToDevice,
+                                self->lane->stream),
+                error);
+    KD_CUDA_TRY(cudaMemcpyAsync(self->desk.d_head, pinned_head(self), sizeof(kd_cuda_head),
+                                cudaMemcpyHostToDevice, self->lane->stream),
+                error);
+    return KDINR_OK;
+}
+
+/* At most KD_CUDA_RUN_STEPS steps; the host waits once. */
+static kdinr_status train_run(kd_cuda_instance *self, uint64_t first, size_t n,
+                              const kd_step *steps, size_t n_steps, double *losses,
+                              kdinr_error *error)
+{
+    kd_cuda_run *run = pinned_run(self);
+    KD_TRY(start_run(self, first, steps, n_steps, error));
+    for (size_t i = 0; i < n_steps; i++) {
+        KD_TRY(launch_step(self, n, true, error));
+    }
+    KD_CUDA_TRY(cudaMemcpyAsync(run, self->desk.d_run, sizeof *run, cudaMemcpyDeviceToHost,
+                                self->lane->stream),
+                error);
+    KD_CUDA_TRY(cudaStreamSynchronize(self->lane->stream), error);
+    self->step += n_steps;
+    for (size_t i = 0; i < n_steps; i++) {
+        losses[i] = run->losses[i] / ((double)n * (double)self->net.n_outputs);
+    }
+    return KDINR_OK;
+}
+
+kdinr_status kd_cuda_batch_train_supply(kd_cuda_instance *self, uint64_t first, size_t n,
+                                        const kd_step *steps, size_t n_steps, double *losses,
+                                        kdinr_error *error)
+{
+    for (size_t done = 0; done < n_steps;) {
+        const size_t left = n_steps - done;
+        const size_t count = left < KD_CUDA_RUN_STEPS ? left : (size_t)KD_CUDA_RUN_STEPS;
+        KD_TRY(train_run(self, first + done * n, n, steps + done, count, losses + done, error));
+        done += count;
+    }
+    return KDINR_OK;
+}
+
+kdinr_status kd_cuda_batch_read_supply(kd_cuda_instance *self, uint64_t first, size_t n,
+                                       float *coords, float *targets, kdinr_error *error)
+{
+    char *from = pinned_head(self) + sizeof(kd_cuda_head);
+    const size_t size = coords_size(self, n) + targets_size(self, n);
+    KD_TRY(start_run(self, first, NULL, 0, error));
+    KD_TRY(kd_cuda_supply_draw(&self->supply, self->lane, self->desk.d_run, n, device_coords(self),
+                               device_targets(self, n), error));
+    KD_CUDA_TRY(cudaMemcpyAsync(from, device_coords(self), size, cudaMemcpyDeviceToHost,
+                                self->lane->stream),
+                error);
+    KD_CUDA_TRY(cudaStreamSynchronize(self->lane->stream), error);
+    memcpy(coords, from, coords_size(self, n));
+    memcpy(targets, from + coords_size(self, n), targets_size(self, n));
+    return KDINR_OK;
 }

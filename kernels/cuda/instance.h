@@ -6,6 +6,7 @@
 
 #include "backend.h"
 #include "cuda/operations.h"
+#include "cuda/supply.h"
 
 /* Samples that go through the network at a time, fewer for wide networks (layout.cu). Decoding
  * always moves this many, even for one sample: cuBLAS chooses its order of summation by the sizes,
@@ -21,8 +22,8 @@
 #endif
 
 /* The head of what is copied to the device for a step; the batch follows at once: coords
- * [n][n_inputs], targets [n][n_outputs]. In pinned memory a head of the same size comes before, in
- * which the step's loss returns. */
+ * [n][n_inputs], targets [n][n_outputs]. In pinned memory a kd_cuda_run comes before, and a head of
+ * the same size, in which the step's loss returns. */
 typedef struct kd_cuda_head {
     kd_cuda_rates rates;
 } kd_cuda_head;
@@ -31,6 +32,7 @@ typedef struct kd_cuda_head {
 typedef struct kd_cuda_desk {
     size_t rows; /* of one pass */
     kd_cuda_head *d_head;
+    kd_cuda_run *d_run;
     double *d_loss;      /* path 1 */
     float *d_fused_loss; /* path 2 */
     kd_cuda_pass pass;   /* path 1 */
@@ -64,7 +66,9 @@ typedef struct kd_cuda_instance {
     float *d_gradient, *d_first, *d_second;
     float *d_units, *d_rounded; /* [n_params] each parameter's unit, and what it is rounded to */
     bool rounding;              /* do products see d_rounded? */
+    kd_cuda_supply supply;      /* what batches are drawn from, if the host does not give them */
     size_t graph_n, direct_n;   /* samples of the step that `graph` does, and of the last other */
+    bool drawing;               /* do both draw their batches? */
     cudaGraphExec_t graph;      /* NULL: none yet */
 } kd_cuda_instance;
 
@@ -95,6 +99,14 @@ kdinr_status kd_cuda_batch_gradient(kd_cuda_instance *self, const float *coords,
  *  errors  BACKEND */
 kdinr_status kd_cuda_batch_step(kd_cuda_instance *self, const float *coords, const float *targets,
                                 size_t n, const kd_step *step, double *loss, kdinr_error *error);
+
+/** backend.h's train_supply and read_supply; n is known to be allowed, a supply is set.
+ *  errors  BACKEND */
+kdinr_status kd_cuda_batch_train_supply(kd_cuda_instance *self, uint64_t first, size_t n,
+                                        const kd_step *steps, size_t n_steps, double *losses,
+                                        kdinr_error *error);
+kdinr_status kd_cuda_batch_read_supply(kd_cuda_instance *self, uint64_t first, size_t n,
+                                       float *coords, float *targets, kdinr_error *error);
 
 /** Enqueue what makes products see the present parameters, rounded if self->rounding, on `stream`
  *  (the lane's if so).

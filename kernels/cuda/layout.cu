@@ -62,7 +62,8 @@ static size_t batch_floats(const kd_net *net, size_t max_batch)
 
 size_t kd_cuda_layout_pinned(const kd_net *net, size_t max_batch)
 {
-    return 2 * sizeof(kd_cuda_head) + batch_floats(net, max_batch) * sizeof(float);
+    return sizeof(kd_cuda_run) + 2 * sizeof(kd_cuda_head) +
+           batch_floats(net, max_batch) * sizeof(float);
 }
 
 static void place_pass(const kd_net *net, size_t rows, arena *from, kd_cuda_pass *pass)
@@ -88,6 +89,7 @@ void kd_cuda_layout_desk(const kd_net *net, bool fused, size_t max_batch, char *
     *desk = {};
     desk->rows = fused || max_batch < most ? max_batch : most;
     desk->d_head = (kd_cuda_head *)take(&from, sizeof(kd_cuda_head) + batch_size, 1);
+    desk->d_run = (kd_cuda_run *)take(&from, 1, sizeof(kd_cuda_run));
     desk->d_loss = (double *)take(&from, 1, sizeof(double));
     desk->d_fused_loss = take_floats(&from, 1);
     if (fused) {

@@ -64,5 +64,7 @@ void free_outputs(experiment *e);
 
 /** Cases of test_backends.c that live in files of their own. */
 void units_round_what_is_seen(void **unused);
+void supply_gives_the_hosts_samples(void **unused);
+void supply_trains_as_its_batches_do(void **unused);
 
 #endif

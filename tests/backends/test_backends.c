@@ -521,6 +521,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(grid_has_the_values_of_its_samples),
         cmocka_unit_test(set_params_starts_afresh),
         cmocka_unit_test(units_round_what_is_seen),
+        cmocka_unit_test(supply_gives_the_hosts_samples),
+        cmocka_unit_test(supply_trains_as_its_batches_do),
         cmocka_unit_test(batch_of_wrong_size_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

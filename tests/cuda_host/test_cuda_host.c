@@ -61,6 +61,55 @@ static kdinr_status train(void *state, const kd_backend *backend, size_t n, doub
     return backend->train_step(state, given.coords, given.targets, n, &rates, loss, error);
 }
 
+/* Two time steps of a box of 4 x 2 x 1 samples: data, and a network of one input less. */
+typedef struct supply_sample {
+    kd_net net;
+    float params[4096];
+    kd_answer answers[2];
+    kd_supply supply;
+} supply_sample;
+
+static const float keep[2] = {1, 1};
+static const uint32_t alias[2] = {0, 1};
+
+static void make_supply(const sample *on, const net_case *network, supply_sample *made)
+{
+    net_case asked = *network;
+    asked.n_inputs = 3;
+    memset(made, 0, sizeof *made);
+    net_make(&asked, &made->net);
+    net_random_params(&made->net, 4, made->params);
+    for (int i = 0; i < 2; i++) {
+        made->answers[i].scale[0] = made->answers[i].scale[1] = 1;
+    }
+    made->answers[0].values = on->targets;
+    made->answers[1].net = &made->net;
+    made->answers[1].params = made->params;
+    made->supply = (kd_supply){.chooser = {{4, 2, 1}, {2, 1, 1}, 2, 2, keep, alias},
+                               .axes = {on->coords, on->coords, on->coords},
+                               .n_answers = 2,
+                               .answers = made->answers};
+}
+
+/* Draw and train on the device; no room for that is a failure here. */
+static kdinr_status use_supply(const sample *on, void *state, kdinr_error *error)
+{
+    static supply_sample from;
+    static float coords[20 * N_INPUTS], targets[20 * N_OUTPUTS];
+    const kd_step steps[3] = {rates, rates, rates};
+    double losses[3];
+    bool taken = false;
+    make_supply(on, on == &fused ? &fused_shape : &shape, &from);
+    kdinr_status status = cuda->set_supply(state, &from.supply, &taken, error);
+    if (status != KDINR_OK) return status;
+    if (!taken) {
+        snprintf(error->message, sizeof error->message, "failed: no room");
+        return KDINR_ERROR_BACKEND;
+    }
+    status = cuda->read_supply(state, 7, 20, coords, targets, error);
+    return status != KDINR_OK ? status : cuda->train_supply(state, 7, 20, steps, 3, losses, error);
+}
+
 /* One use of everything; where it stops, `*state` may be open. */
 static kdinr_status use_all(const sample *on, const kd_backend_config *config, void **state,
                             kdinr_error *error)
@@ -78,6 +127,7 @@ static kdinr_status use_all(const sample *on, const kd_backend_config *config, v
     for (int i = 0; i < 3 && status == KDINR_OK; i++) {
         status = cuda->train_step(*state, on->coords, on->targets, 33, &rates, &loss, error);
     }
+    if (status == KDINR_OK) status = use_supply(on, *state, error);
     if (status != KDINR_OK) return status;
     status =
         cuda->gradient(*state, on->coords, on->targets, config->max_batch, gradient, &loss, error);
@@ -132,6 +182,33 @@ static void device_without_memory_is_reported(void **unused)
         assert_nothing_left();
     }
     shim_set_memory((size_t)1 << 30);
+}
+
+/* A series that the device has no room for is drawn from by the host. */
+static void supply_without_memory_is_not_taken(void **unused)
+{
+    (void)unused;
+    static supply_sample from;
+    const kd_backend_config config = {.training = true, .max_batch = 20};
+    size_t free_size = 0, total_size = 0;
+    kdinr_error error = {KDINR_OK, ""};
+    void *state = NULL;
+    bool taken = true;
+    double loss = 0;
+    make_supply(&given, &shape, &from);
+    check_ok(cuda->open(&given.net, &config, &state, &error), error);
+    check_ok(cuda->set_params(state, given.params, &error), error);
+    assert_int_equal(cudaMemGetInfo(&free_size, &total_size), cudaSuccess);
+    shim_set_memory(total_size - free_size + 1000);
+    check_ok(cuda->set_supply(state, &from.supply, &taken, &error), error);
+    assert_false(taken);
+    check_ok(cuda->train_step(state, given.coords, given.targets, 20, &rates, &loss, &error),
+             error);
+    shim_set_memory((size_t)1 << 30);
+    check_ok(cuda->set_supply(state, &from.supply, &taken, &error), error);
+    assert_true(taken);
+    cuda->close(state);
+    assert_nothing_left();
 }
 
 static void machine_without_device_is_not_available(void **unused)
@@ -212,6 +289,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(machine_without_device_is_not_available),
         cmocka_unit_test(device_without_memory_is_reported),
+        cmocka_unit_test(supply_without_memory_is_not_taken),
         cmocka_unit_test(any_failing_call_is_reported_and_leaves_nothing),
         cmocka_unit_test(batches_of_changing_size_train_like_the_reference),
         cmocka_unit_test(networks_share_lanes),

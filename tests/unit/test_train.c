@@ -67,7 +67,7 @@ static kdinr_status train_line(const kdinr_options *options, line *user, kd_outc
                                   .rate = 1e-3,
                                   .work = 1.0,
                                   .rounding = user->unit > 0.0f ? &rounding : NULL};
-    const kd_source source = {draw_line, user};
+    const kd_source source = {.draw = draw_line, .user = user};
     kd_run run = {.options = options, .work_total = 1.0, .stage = "test"};
     float params[MOST_PARAMS];
     kd_net net;

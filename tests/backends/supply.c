@@ -1,0 +1,229 @@
+/* Backends that draw batches themselves: the samples are those of draw.h, the targets those of the
+ * data or of networks, and training on them is training on the same batches from the host. */
+#include "../check.h"
+
+#include "draw.h"
+#include "subject.h"
+
+enum { NX = 9, NY = 5, NZ = 3, SAMPLES = NX * NY * NZ, EDGE = 4, BLOCKS = 3 * 2 * 1 };
+enum { N_ANSWERS = 4, OUTPUTS = 2, BATCH = 70, STEPS = 67 };
+
+/* Four time steps: data with missing samples, two networks, and nothing. */
+typedef struct series {
+    float keep[BLOCKS], axes[3][NX], values[SAMPLES * OUTPUTS];
+    uint32_t alias[BLOCKS];
+    uint8_t classes[SAMPLES];
+    kd_net net;
+    float *params[2];
+    kd_answer answers[N_ANSWERS];
+    kd_supply supply;
+} series;
+
+static void make_series(series *s, int width)
+{
+    const net_case shape = {
+        .width = width, .depth = 1, .n_inputs = 3, .n_outputs = OUTPUTS, .block_layers = 3};
+    memset(s, 0, sizeof *s);
+    net_make(&shape, &s->net);
+    for (int i = 0; i < BLOCKS; i++) {
+        s->keep[i] = (float)(i + 1) / (BLOCKS + 1);
+        s->alias[i] = (uint32_t)((i + 2) % BLOCKS);
+    }
+    random_fill(1, (size_t)3 * NX, s->axes[0]);
+    random_fill(2, (size_t)SAMPLES * OUTPUTS, s->values);
+    for (int i = 0; i < SAMPLES; i++) {
+        s->classes[i] = i % 16 != 5; /* blocks with few samples refuse some draws */
+    }
+    for (int i = 0; i < N_ANSWERS; i++) {
+        s->answers[i] =
+            (kd_answer){.time = 0.5f * (float)i - 1, .scale = {1.5, 1}, .offset = {0.1, -0.2}};
+    }
+    s->answers[0].values = s->values;
+    s->answers[0].classes = s->classes;
+    for (int i = 0; i < 2; i++) {
+        s->params[i] = malloc(s->net.n_params * sizeof(float));
+        assert_non_null(s->params[i]);
+        net_random_params(&s->net, (unsigned)i + 1, s->params[i]);
+        s->answers[1 + 2 * i].net = &s->net;
+        s->answers[1 + 2 * i].params = s->params[i];
+    }
+    s->supply = (kd_supply){.chooser = {{NX, NY, NZ}, {3, 2, 1}, EDGE, BLOCKS, s->keep, s->alias},
+                            .axes = {s->axes[0], s->axes[1], s->axes[2]},
+                            .key = 77,
+                            .n_answers = N_ANSWERS,
+                            .answers = s->answers};
+}
+
+static void free_series(series *s)
+{
+    free(s->params[0]);
+    free(s->params[1]);
+}
+
+/* What sample `number` must be, by the host. */
+static void expect_sample(const subject *on, const series *s, uint64_t number, float coords[4],
+                          float targets[OUTPUTS])
+{
+    const kd_answer *answer = &s->answers[number % N_ANSWERS];
+    const kd_backend_config config = {.n_threads = 1};
+    int index[3];
+    kd_draw_sample(&s->supply.chooser, s->supply.key, number, answer->classes, index);
+    const size_t at = kd_draw_at(&s->supply.chooser, index);
+    for (int a = 0; a < 3; a++) {
+        coords[a] = s->axes[a][index[a]];
+    }
+    coords[3] = answer->time;
+    for (size_t c = 0; c < OUTPUTS; c++) {
+        targets[c] = answer->values == NULL ? -1 : answer->values[at * OUTPUTS + c];
+    }
+    if (answer->net != NULL) {
+        void *state = open_subject(on, answer->net, &config);
+        on->backend->set_params(state, answer->params, NULL);
+        assert_int_equal(on->backend->evaluate(state, coords, 1, targets, NULL), KDINR_OK);
+        on->backend->close(state);
+    }
+    for (size_t c = 0; c < OUTPUTS; c++) {
+        const double clamped = fmax(-1, fmin(1, (double)targets[c]));
+        targets[c] = (float)(clamped * answer->scale[c] + answer->offset[c]);
+    }
+}
+
+static void check_samples(const subject *on, const series *s, void *state, uint64_t first, size_t n)
+{
+    float coords[BATCH * 4], targets[BATCH * OUTPUTS];
+    assert_int_equal(on->backend->read_supply(state, first, n, coords, targets, NULL), KDINR_OK);
+    for (size_t i = 0; i < n; i++) {
+        float at[4], expected[OUTPUTS];
+        expect_sample(on, s, first + i, at, expected);
+        assert_memory_equal(at, coords + 4 * i, sizeof at);
+        for (size_t c = 0; c < OUTPUTS; c++) {
+            const bool said = s->answers[(first + i) % N_ANSWERS].net != NULL;
+            check_near((double)targets[i * OUTPUTS + c], (double)expected[c], said ? 2e-5 : 0);
+        }
+    }
+}
+
+static void *open_supplied(const subject *on, const kd_net *net, const float *params,
+                           const series *s)
+{
+    const kd_backend_config config = {.n_threads = 1, .training = true, .max_batch = BATCH};
+    bool taken = false;
+    void *state = open_subject(on, net, &config);
+    assert_int_equal(on->backend->set_params(state, params, NULL), KDINR_OK);
+    assert_int_equal(on->backend->set_supply(state, &s->supply, &taken, NULL), KDINR_OK);
+    assert_true(taken);
+    return state;
+}
+
+/* A run that is longer than what is enqueued at once; the second half sees rounded parameters. */
+static void check_training(const subject *on, const series *s, size_t n)
+{
+    const net_case shape = {
+        .width = 8, .depth = 1, .n_inputs = 4, .n_outputs = OUTPUTS, .block_layers = 3};
+    float coords[BATCH * 4], targets[BATCH * OUTPUTS], units[KD_NET_MAX_TENSORS];
+    kd_step steps[STEPS];
+    double losses[STEPS];
+    experiment e;
+    make_inputs(&e, &shape, 1);
+    const size_t size = e.net.n_params * sizeof(float);
+    void *alone = open_supplied(on, &e.net, e.params, s);
+    void *led = open_supplied(on, &e.net, e.params, s);
+    float *found = guarded(e.net.n_params), *expected = guarded(e.net.n_params);
+    for (int i = 0; i < STEPS; i++) {
+        steps[i] = (kd_step){1e-3 / (i + 1), 1e-3};
+    }
+    for (int i = 0; i < KD_NET_MAX_TENSORS; i++) {
+        units[i] = 0.01f;
+    }
+    for (size_t round = 0; round < 2; round++) {
+        const size_t n_steps = round == 0 ? STEPS : 3;
+        const uint64_t first = round * 12345;
+        assert_int_equal(on->backend->train_supply(alone, first, n, steps, n_steps, losses, NULL),
+                         KDINR_OK);
+        for (size_t i = 0; i < n_steps; i++) {
+            double loss = 0;
+            on->backend->read_supply(led, first + i * n, n, coords, targets, NULL);
+            assert_int_equal(
+                on->backend->train_step(led, coords, targets, n, &steps[i], &loss, NULL), KDINR_OK);
+            assert_true(loss == losses[i]);
+        }
+        on->backend->get_params(alone, found, NULL);
+        on->backend->get_params(led, expected, NULL);
+        assert_memory_equal(found, expected, size);
+        on->backend->set_units(alone, units, NULL);
+        on->backend->set_units(led, units, NULL);
+    }
+    on->backend->close(alone);
+    on->backend->close(led);
+    free_guarded(found, e.net.n_params);
+    free_guarded(expected, e.net.n_params);
+    free_inputs(&e);
+}
+
+static void check_refusals(const subject *on, const series *s)
+{
+    const net_case shape = {
+        .width = 2, .depth = 1, .n_inputs = 4, .n_outputs = OUTPUTS, .block_layers = 3};
+    const net_case larger = {
+        .width = 6, .depth = 1, .n_inputs = 3, .n_outputs = OUTPUTS, .block_layers = 3};
+    const kd_step step = {1e-3, 1e-3};
+    series mixed = *s;
+    kdinr_error error = {KDINR_OK, ""};
+    kd_net other;
+    bool taken = true;
+    double loss;
+    experiment e;
+    make_inputs(&e, &shape, 1);
+    void *state = open_supplied(on, &e.net, e.params, s);
+    check_fails(on->backend->train_supply(state, 0, BATCH + 1, &step, 1, &loss, &error),
+                KDINR_ERROR_ARGUMENT, "batch of 71 samples", error);
+    net_make(&larger, &other);
+    mixed.answers[3].net = &other; /* networks of two shapes */
+    mixed.supply.answers = mixed.answers;
+    assert_int_equal(on->backend->set_supply(state, &mixed.supply, &taken, NULL), KDINR_OK);
+    assert_false(taken);
+    on->backend->close(state);
+    free_inputs(&e);
+}
+
+void supply_gives_the_hosts_samples(void **unused)
+{
+    (void)unused;
+    subject subjects[MAX_SUBJECTS];
+    int n_subjects = list_subjects(subjects);
+    n_subjects += list_rounding_subjects(subjects + n_subjects);
+    for (int i = 0; i < n_subjects; i++) {
+        if (subjects[i].backend->set_supply == NULL) continue;
+        for (int width = 5; width <= 8; width += 3) {
+            const net_case shape = {
+                .width = 2, .depth = 1, .n_inputs = 4, .n_outputs = OUTPUTS, .block_layers = 2};
+            series s;
+            experiment e;
+            make_series(&s, width);
+            make_inputs(&e, &shape, 1);
+            void *state = open_supplied(&subjects[i], &e.net, e.params, &s);
+            check_samples(&subjects[i], &s, state, 0, BATCH);
+            check_samples(&subjects[i], &s, state, 3, 1);
+            check_samples(&subjects[i], &s, state, 1000003, 33);
+            subjects[i].backend->close(state);
+            free_inputs(&e);
+            free_series(&s);
+        }
+    }
+}
+
+void supply_trains_as_its_batches_do(void **unused)
+{
+    (void)unused;
+    subject subjects[MAX_SUBJECTS];
+    int n_subjects = list_subjects(subjects);
+    n_subjects += list_rounding_subjects(subjects + n_subjects);
+    for (int i = 0; i < n_subjects; i++) {
+        if (subjects[i].backend->set_supply == NULL) continue;
+        series s;
+        make_series(&s, 8);
+        check_training(&subjects[i], &s, 13);
+        check_refusals(&subjects[i], &s);
+        free_series(&s);
+    }
+}
