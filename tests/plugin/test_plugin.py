@@ -27,6 +27,7 @@ def filter_writes_the_series_once():
     assert writer.GetClientSideObject().GetErrorCode() == 0
     assert writer.FileSize == os.path.getsize(series_file)
     assert 8.0 < writer.AchievedRatio and writer.PSNR > 15.0
+    assert writer.BackendInUse.startswith(('cuda', 'cpu (cuda: ')), writer.BackendInUse
     # The input passes through at the time that was asked for, and no other time compresses again.
     for time in (0.5, 3.0):
         assert np.array_equal(kt.point_values(writer, time, 'density'),

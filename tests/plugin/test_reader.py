@@ -116,7 +116,12 @@ def panel_tells_about_the_choice():
     assert reader.OutputGrid == '16 x 14 x 12 points'
     n_bytes = 4 * (2 * 16 * 14 * 12 + 15 * 13 * 11)
     assert abs(reader.MemoryNeeded - n_bytes / 2**20) < 1e-9
-    assert reader.BackendInUse in ('cpu', 'cuda')
+    backend = reader.BackendInUse
+    assert backend == 'cuda' or backend.startswith('cpu (cuda: '), backend
+    reader.Backend = 'cpu'
+    reader.UpdatePipeline(0.0)
+    reader.UpdatePropertyInformation()
+    assert reader.BackendInUse == 'cpu', reader.BackendInUse
     assert 'density' in reader.Quality and 'error up to' in reader.Quality, reader.Quality
     Delete(reader)
 

@@ -304,17 +304,25 @@ void vtkKDINRBridge::AddArray(vtkDataSet* grid, bool cells, vtkDataArray* values
   }
 }
 
-const char* vtkKDINRBridge::BackendInUse(const std::string& name)
+std::string vtkKDINRBridge::BackendInUse(const std::string& name)
 {
   const char* reason = nullptr;
+  std::string found = "none";
+  std::string refused;
   for (int i = 0; const char* candidate = kdinr_backend_name(i, &reason); ++i)
   {
-    if (!reason && (name == "auto" || name == candidate))
+    if (name != "auto" && name != candidate)
     {
-      return candidate;
+      continue;
     }
+    if (!reason)
+    {
+      found = candidate;
+      break;
+    }
+    refused += (refused.empty() ? "" : "; ") + std::string(candidate) + ": " + reason;
   }
-  return "none";
+  return refused.empty() ? found : found + " (" + refused + ")";
 }
 
 std::string vtkKDINRBridge::QualityText(const kdinr_info* info)

@@ -69,8 +69,9 @@ std::string DurationText(double seconds);
 /// Add an array; the first point array becomes the active scalars.
 void AddArray(vtkDataSet* grid, bool cells, vtkDataArray* values);
 
-/// The backend that computes when `name` is asked for: for "auto" the first that works here.
-const char* BackendInUse(const std::string& name);
+/// The backend that computes when `name` is asked for, for "auto" the first that works here; and
+/// why faster ones do not: "cpu (cuda: no NVIDIA driver is installed)".
+std::string BackendInUse(const std::string& name);
 
 /// For example "density 43.20 dB, error up to 0.01; flag exact".
 std::string QualityText(const kdinr_info* info);

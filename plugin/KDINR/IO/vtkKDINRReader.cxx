@@ -447,7 +447,8 @@ double vtkKDINRReader::GetMemoryNeeded()
 
 const char* vtkKDINRReader::GetBackendInUse()
 {
-  return vtkKDINRBridge::BackendInUse(this->Backend);
+  this->BackendInUse = vtkKDINRBridge::BackendInUse(this->Backend);
+  return this->BackendInUse.c_str();
 }
 
 vtkIdType vtkKDINRReader::GetFileSize()

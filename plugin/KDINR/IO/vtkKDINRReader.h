@@ -161,7 +161,7 @@ public:
 
   ///@{
   /** What the present choice gives: the grid in words, the memory in MiB that its enabled arrays
-   *  take, and the backend that computes. */
+   *  take, and the backend that computes, with the reason why no faster one does. */
   const char* GetOutputGrid();
   double GetMemoryNeeded();
   const char* GetBackendInUse();
@@ -229,6 +229,7 @@ private:
   kdinr_decoder* Decoder = nullptr; // kept open while DecoderKey is unchanged
   std::string DecoderKey;           // file, its size and date, and the decoder's options
   std::string Quality;
+  std::string BackendInUse;
 
   std::string OutputGrid;
   std::unique_ptr<vtkKDINRGrid> Grid; // the one that was announced

@@ -92,6 +92,12 @@ kdinr_options vtkKDINRWriter::Options(int numberOfSteps)
   return options;
 }
 
+const char* vtkKDINRWriter::GetBackendInUse()
+{
+  this->BackendInUse = vtkKDINRBridge::BackendInUse(this->Backend);
+  return this->BackendInUse.c_str();
+}
+
 bool vtkKDINRWriter::IsStale()
 {
   if (!this->FileName || !*this->FileName)

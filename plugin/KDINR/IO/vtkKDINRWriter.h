@@ -219,6 +219,9 @@ public:
   /// The same for steps of which only the description is known, without their values.
   std::string EstimateFor(const kdinr_volume& volume, int numberOfSteps);
 
+  /// The backend that computes, with the reason why no faster one does.
+  const char* GetBackendInUse();
+
   /// How many times the series has been compressed.
   vtkGetMacro(NumberOfRuns, int);
 
@@ -270,6 +273,7 @@ private:
   int Seed = 1;
   int NumberOfThreads = 0;
   std::string Backend = "auto";
+  std::string BackendInUse;
   vtkMultiProcessController* Controller = nullptr;
 
   vtkIdType FileSize = 0;
