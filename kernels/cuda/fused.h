@@ -28,7 +28,8 @@
 extern "C" {
 #endif
 
-/** Can this path carry the network? Widths 8..128 in steps of 8. */
+/** Can this path carry the network? Widths 2..128; what a chunk of 16 neurons lacks is
+ *  zeros. */
 bool kd_fused_supports(const kd_net *net);
 
 /** Bytes of one network's `packed`; a multiple of 256. */

@@ -39,7 +39,7 @@ static bool is_regular(const kd_net *net)
 
 bool kd_fused_supports(const kd_net *net)
 {
-    return net->width >= 8 && net->width <= 128 && net->width % 8 == 0 && net->n_inputs >= 1 &&
+    return net->width >= 2 && net->width <= 128 && net->n_inputs >= 1 &&
            net->n_inputs <= KD_NET_MAX_INPUTS && net->n_outputs >= 1 &&
            net->n_outputs <= KD_NET_MAX_OUTPUTS &&
            (net->block_layers == 2 || net->block_layers == 3) && net->n_encoder == 3 &&

@@ -106,7 +106,8 @@ static void adam_agrees_with_reference(void **unused)
     compare_widths(33, KDINR_OPTIMIZER_ADAM);
 }
 
-/* Both kinds of blocks; widths that go the fused path of the cuda backend and one that does not. */
+/* Both kinds of blocks; widths that go the fused path of the cuda backend, and a network that does
+ * not. */
 static void rounded_products_agree_with_reference(void **unused)
 {
     (void)unused;
@@ -123,6 +124,14 @@ static void rounded_products_agree_with_reference(void **unused)
             compare(subjects, n_subjects, &shape, 333, KDINR_OPTIMIZER_MUON, TRAIN_STEPS);
         }
     }
+    const net_case other = {.width = 9,
+                            .depth = 2,
+                            .n_inputs = 4,
+                            .n_outputs = 1,
+                            .block_layers = 2,
+                            .flat = true,
+                            .skip = KD_SKIP_SUM};
+    compare(subjects, n_subjects, &other, 333, KDINR_OPTIMIZER_MUON, TRAIN_STEPS);
 }
 
 static void widest_network_agrees_with_reference(void **unused)
