@@ -51,11 +51,14 @@ test_memory() {
         echo "not found"
         return
     fi
-    local tool
+    local tool cases
     for tool in memcheck racecheck synccheck; do
         say "checking with compute-sanitizer, $tool"
-        compute-sanitizer --tool "$tool" --error-exitcode 1 \
-            "$BUILD/bin/test_backends" cuda 'adam*' >&2 || fail "compute-sanitizer ($tool) found errors"
+        for cases in 'adam*' 'supply_gives*'; do
+            compute-sanitizer --tool "$tool" --error-exitcode 1 \
+                "$BUILD/bin/test_backends" cuda "$cases" >&2 ||
+                fail "compute-sanitizer ($tool) found errors"
+        done
     done
     echo "passed"
 }

@@ -96,8 +96,8 @@ static kdinr_status use_supply(const sample *on, void *state, kdinr_error *error
 {
     static supply_sample from;
     static float coords[20 * N_INPUTS], targets[20 * N_OUTPUTS];
-    const kd_step steps[3] = {rates, rates, rates};
-    double losses[3];
+    const kd_step steps[2] = {rates, rates};
+    double losses[2];
     bool taken = false;
     make_supply(on, on == &fused ? &fused_shape : &shape, &from);
     kdinr_status status = cuda->set_supply(state, &from.supply, &taken, error);
@@ -107,7 +107,7 @@ static kdinr_status use_supply(const sample *on, void *state, kdinr_error *error
         return KDINR_ERROR_BACKEND;
     }
     status = cuda->read_supply(state, 7, 20, coords, targets, error);
-    return status != KDINR_OK ? status : cuda->train_supply(state, 7, 20, steps, 3, losses, error);
+    return status != KDINR_OK ? status : cuda->train_supply(state, 7, 20, steps, 2, losses, error);
 }
 
 /* One use of everything; where it stops, `*state` may be open. */
