@@ -46,6 +46,12 @@ double kd_train_decay(kdinr_decay decay, double x)
  * and with them the frequencies grow, or that jumps. Sixty-four batches average out all else. */
 #define COLLAPSE_FACTOR 2.0
 
+/* The same for a mean over about sixteen times as many, in which less is chance; not before the
+ * rate has reached its height, at which what was warm started may lose at first. */
+#define CREEP_FACTOR 1.25
+#define CREEP_SHARE  (1.0 / 16.0)
+#define CREEP_FROM   0.05
+
 /* Progress from which parameters are rounded, and at which the units are chosen once more because
  * sizes have changed since. */
 #define ROUND_FROM  0.5
@@ -92,6 +98,8 @@ typedef struct session {
     float *batch;       /* coordinates, then targets */
     float *best_params; /* [n_params] */
     double best;        /* mean loss of the best 64 batches; INFINITY: none yet */
+    double slow;        /* moving mean of such means; INFINITY: none yet */
+    double best_slow;   /* the lowest it was */
     double sum;         /* of the losses of the present 64 batches */
     double n_last;      /* batches in outcome.loss */
     double ramp_from;   /* step of the latest rollback, for a new warm-up */
@@ -101,20 +109,32 @@ typedef struct session {
     kd_outcome outcome;
 } session;
 
+/* Is the loss rising, all of a sudden or slowly?
+ *  mean      of the latest 64 batches
+ *  progress  0..1 */
+static bool is_rising(session *s, double mean, double progress)
+{
+    if (progress >= CREEP_FROM) {
+        s->slow = isfinite(s->slow) ? s->slow + CREEP_SHARE * (mean - s->slow) : mean;
+        s->best_slow = fmin(s->best_slow, s->slow);
+    }
+    return !isfinite(mean) || mean > COLLAPSE_FACTOR * s->best ||
+           s->slow > CREEP_FACTOR * s->best_slow;
+}
+
 /* Every 64 batches: remember good parameters, go back to them after a collapse. */
-static kdinr_status watch(session *s, double step, kdinr_error *error)
+static kdinr_status watch(session *s, double step, double steps, kdinr_error *error)
 {
     const kd_backend *backend = s->run->backend;
     const double mean = s->sum / WATCH_BATCHES;
+    const bool rising = is_rising(s, mean, step / steps);
 
     s->sum = 0.0;
     if (mean < s->best) {
         s->best = mean;
         return backend->get_params(s->state, s->best_params, error);
     }
-    if (isfinite(mean) && mean < COLLAPSE_FACTOR * s->best) {
-        return KDINR_OK;
-    }
+    if (!rising) return KDINR_OK;
     if (s->outcome.rollbacks == MAX_ROLLBACKS) {
         return isfinite(mean)
                    ? KDINR_OK
@@ -124,6 +144,7 @@ static kdinr_status watch(session *s, double step, kdinr_error *error)
     }
     s->outcome.rollbacks++;
     s->ramp_from = step;
+    s->slow = s->best_slow = INFINITY;
     KD_TRY(backend->set_params(s->state, s->best_params, error));
     return s->rounding ? backend->set_units(s->state, s->outcome.units, error) : KDINR_OK;
 }
@@ -137,7 +158,7 @@ static kdinr_status start_rounding(session *s, kdinr_error *error)
     KD_TRY(backend->get_params(s->state, s->best_params, error));
     KD_TRY(rounding->choose(rounding->user, s->best_params, s->outcome.units, error));
     s->rounding = true;
-    s->best = INFINITY;
+    s->best = s->slow = s->best_slow = INFINITY;
     s->sum = 0.0;
     return backend->set_units(s->state, s->outcome.units, error);
 }
@@ -236,7 +257,7 @@ static kdinr_status attempt(session *s, const float *params, bool *failed, kdinr
     const double steps = fmax(1.0, floor(s->schedule->samples / (double)s->schedule->batch));
 
     *failed = false;
-    s->best = INFINITY;
+    s->best = s->slow = s->best_slow = INFINITY;
     s->sum = s->n_last = s->outcome.loss = s->ramp_from = 0.0;
     s->outcome.rollbacks = 0;
     s->rounding = false;
@@ -251,7 +272,7 @@ static kdinr_status attempt(session *s, const float *params, bool *failed, kdinr
         const size_t n_steps = count_steps(s, done, steps);
         KD_TRY(train_steps(s, done, n_steps, steps, error));
         done += (double)n_steps;
-        if (fmod(done, WATCH_BATCHES) == 0.0) KD_TRY(watch(s, done - 1.0, error));
+        if (fmod(done, WATCH_BATCHES) == 0.0) KD_TRY(watch(s, done - 1.0, steps, error));
         if (done == floor(steps / 4.0) + 1.0 && steps >= 4.0 * PATIENCE_BATCHES &&
             s->outcome.restarts < MAX_RESTARTS && !(s->best < 0.95 * s->outcome.variance)) {
             s->run->work_done -= s->schedule->work * done / steps;

@@ -17,16 +17,25 @@ static void train_decay_follows_both_schedules(void **state)
     assert_true(kd_train_decay(KDINR_DECAY_COSINE, 0.005) < 0.3);
 }
 
-enum { MOST_PARAMS = 1024 };
+enum { MOST_PARAMS = 1024, BATCH = 64 };
 
-/* value = slope of the first coordinate, or not a number after some samples */
+/* value = slope of the first coordinate, or not a number after some samples; off by an error whose
+ * square grows from noise to twice of that at most */
 typedef struct line {
     uint64_t bad_from;
-    float unit; /* parameters are rounded to this; 0: not rounded */
-    int asked;  /* how often for units */
+    size_t n_batches; /* 0: 400 */
+    float noise;      /* square of the error at the beginning */
+    float growth;     /* part of it that is added by the end */
+    float unit;       /* parameters are rounded to this; 0: not rounded */
+    int asked;        /* how often for units */
     size_t n_params;
     float params[MOST_PARAMS]; /* the trained ones */
 } line;
+
+static size_t count_batches(const line *source)
+{
+    return source->n_batches > 0 ? source->n_batches : 400;
+}
 
 static kdinr_status choose_units(void *user, const float *params, float *units, kdinr_error *error)
 {
@@ -49,10 +58,13 @@ static kdinr_status draw_line(void *user, uint64_t first, size_t n, float *coord
     (void)error;
     for (size_t i = 0; i < n; i++) {
         const float x = (float)((first + i) * 37 % 1001) / 500.0f - 1.0f;
+        const float progress = (float)(first + i) / (float)(count_batches(source) * BATCH);
+        const float error_now = sqrtf(source->noise * (1.0f + source->growth * progress));
 
         coords[3 * i] = x;
         coords[3 * i + 1] = coords[3 * i + 2] = 0.0f;
-        targets[i] = first + i >= source->bad_from ? NAN : 0.8f * x;
+        targets[i] =
+            first + i >= source->bad_from ? NAN : 0.8f * x + (i % 2 == 0 ? error_now : -error_now);
     }
     return KDINR_OK;
 }
@@ -62,8 +74,8 @@ static kdinr_status train_line(const kdinr_options *options, line *user, kd_outc
 {
     const kd_net_shape shape = {3, 1, 4, 1, 3, 5.0f, 30.0f, KD_FORM_KDINR};
     const kd_rounding rounding = {choose_units, user};
-    const kd_schedule schedule = {.samples = 64.0 * 400,
-                                  .batch = 64,
+    const kd_schedule schedule = {.samples = (double)(BATCH * count_batches(user)),
+                                  .batch = BATCH,
                                   .rate = 1e-3,
                                   .work = 1.0,
                                   .rounding = user->unit > 0.0f ? &rounding : NULL};
@@ -126,6 +138,22 @@ static void train_reports_divergence(void **state)
                 "a loss that is not finite", error);
 }
 
+/* The loss never is twice its best, but rises for good. */
+static void train_goes_back_when_the_loss_creeps_up(void **state)
+{
+    const kdinr_options options = kdinr_options_default();
+    line user = {.bad_from = UINT64_MAX, .n_batches = 64 * 60, .noise = 0.04f};
+    kd_outcome outcome;
+    kdinr_error error;
+
+    (void)state;
+    check_ok(train_line(&options, &user, &outcome, &error), error);
+    assert_int_equal(outcome.rollbacks, 0);
+    user.growth = 0.8f;
+    check_ok(train_line(&options, &user, &outcome, &error), error);
+    assert_in_range(outcome.rollbacks, 1, 3);
+}
+
 static bool refuse(void *user, double fraction, const char *stage)
 {
     (void)user;
@@ -152,6 +180,7 @@ int main(void)
         cmocka_unit_test(train_learns_a_line),
         cmocka_unit_test(train_ends_with_multiples_of_the_units),
         cmocka_unit_test(train_reports_divergence),
+        cmocka_unit_test(train_goes_back_when_the_loss_creeps_up),
         cmocka_unit_test(train_stops_when_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
