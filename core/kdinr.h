@@ -227,7 +227,8 @@ typedef struct kdinr_options {
     double student_samples;   /**< samples per student, 0: chosen (or from epochs) */
     double teacher_rate;      /**< learning rate of stage 1, 1e-7..1 */
     double student_rate;      /**< learning rate of stage 2, 1e-7..1 */
-    double matrix_rate_scale; /**< Muon's rate on hidden matrices = this times the rate above */
+    double matrix_rate_scale; /**< Muon's rate on hidden matrices = this times the rate above, less
+                                   in networks wider than 64 neurons: times 64 / neurons */
     bool warm_start;          /**< teacher t from t-1; student from the middle teacher */
     bool direct;              /**< study option: no teachers at all; keeps a whole window in memory,
                                    whatever window_memory says */

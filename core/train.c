@@ -52,6 +52,8 @@ double kd_train_decay(kdinr_decay decay, double x)
 #define CREEP_SHARE  (1.0 / 16.0)
 #define CREEP_FROM   0.05
 
+#define WIDE 64.0 /* neurons; beyond, matrices learn more slowly */
+
 /* Progress from which parameters are rounded, and at which the units are chosen once more because
  * sizes have changed since. */
 #define ROUND_FROM  0.5
@@ -163,6 +165,16 @@ static kdinr_status start_rounding(session *s, kdinr_error *error)
     return backend->set_units(s->state, s->outcome.units, error);
 }
 
+/* Muon moves each weight by about as much, and a matrix therefore the more the wider it is: too
+ * much in wide networks, whose loss then rises or stays where it is. */
+static double matrix_scale(const session *s)
+{
+    const kd_net *net = s->net;
+    const double wide = net->layers[net->n_encoder - 1].n_out;
+
+    return s->run->options->matrix_rate_scale * fmin(1.0, WIDE / wide);
+}
+
 static double learning_rate(const session *s, double step, double steps)
 {
     const double ramp = fmin(1.0, (step - s->ramp_from + 1.0) / RAMP_STEPS);
@@ -223,7 +235,7 @@ static kdinr_status train_steps(session *s, double step, size_t n_steps, double 
 
     for (size_t i = 0; i < n_steps; i++) {
         rates[i].rate_adam = learning_rate(s, step + (double)i, steps);
-        rates[i].rate_matrix = rates[i].rate_adam * s->run->options->matrix_rate_scale;
+        rates[i].rate_matrix = rates[i].rate_adam * matrix_scale(s);
     }
     KD_TRY(s->supplied ? train_supplied(s, step, rates, n_steps, losses, error)
                        : train_drawn(s, step, rates, losses, error));
