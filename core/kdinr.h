@@ -149,7 +149,7 @@ typedef enum kdinr_sampling {
 } kdinr_sampling;
 typedef enum kdinr_optimizer { KDINR_OPTIMIZER_MUON = 0, KDINR_OPTIMIZER_ADAM = 1 } kdinr_optimizer;
 /** How a backend that has a choice (cuda) multiplies while it trains. Sums are 32 bits wide. Mixed
- * and 16 are for KD-INR's networks of widths up to 128; others train in 32 bits instead. */
+ * and 16 are for bottleneck and plain blocks, m up to 128; others train in 32 bits instead. */
 typedef enum kdinr_precision {
     KDINR_PRECISION_AUTO = 0,  /**< mixed */
     KDINR_PRECISION_32 = 1,    /**< all in 32 bits */

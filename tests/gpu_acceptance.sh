@@ -68,7 +68,7 @@ compress() {
     local name=$1
     shift
     "$BUILD/bin/kdinr" compress -o "$WORK/$name.kdm" --dims 64,48,40 --ratio 200 --effort low \
-        --omega 10 --quiet --no-part "$@" "$WORK"/wave_*.raw >&2
+        --omega 10 --blocks bottleneck --quiet --no-part "$@" "$WORK"/wave_*.raw >&2
     "$BUILD/bin/kdinr" info --json "$WORK/$name.kdm" |
         python3 -c 'import json, sys; print(json.load(sys.stdin)["arrays"][0]["psnr_overall"])'
 }
