@@ -20,27 +20,25 @@ typedef struct pool {
     const kd_student *student;
     kd_sampler *sampler;
     uint64_t key;
-    int n_active;          /* steps that have present samples */
-    int *active;           /* [n_active] */
-    kd_answer *answers_of; /* [n_active] what is learnt of each */
-    void **answerers;      /* [n_steps] backend states of the teachers, NULL where there is none */
-    uint64_t first;        /* row 0 of the pool is this sample; UINT64_MAX: empty */
-    size_t n;              /* rows */
-    float *coords;         /* [n][4] */
-    float *targets;        /* [n][n_components] */
-    float *asked;          /* [n][3] coordinates put to one teacher */
-    float *answers;        /* [n][n_components] */
-    size_t *at;            /* [n] sample indices in the brick */
+    int n_active;      /* steps that have present samples */
+    kd_answer *learnt; /* [n_active] what is learnt of each */
+    void **answerers;  /* [n_active] backend states of the teachers, NULL where there is none */
+    uint64_t first;    /* row 0 of the pool is this sample; UINT64_MAX: empty */
+    size_t n;          /* rows */
+    float *coords;     /* [n][4] */
+    float *targets;    /* [n][n_components] */
+    float *asked;      /* [n][3] coordinates put to one teacher */
+    float *answers;    /* [n][n_components] */
+    size_t *at;        /* [n] sample indices in the brick */
 } pool;
 
 static void pool_free(pool *p)
 {
-    for (int t = 0; p->answerers != NULL && t < p->lesson->n_steps; t++) {
-        p->run->backend->close(p->answerers[t]);
+    for (int i = 0; i < p->n_active; i++) {
+        p->run->backend->close(p->answerers[i]);
     }
     kd_sampler_free(p->sampler);
-    free(p->active);
-    free(p->answers_of);
+    free(p->learnt);
     free(p->answerers);
     free(p->coords);
     free(p->targets);
@@ -53,123 +51,22 @@ static kdinr_status pool_allocate(pool *p, kdinr_error *error)
 {
     const size_t n_steps = (size_t)p->lesson->n_steps, nc = (size_t)p->lesson->n_components;
 
-    p->active = malloc(n_steps * sizeof *p->active);
-    p->answers_of = malloc(n_steps * sizeof *p->answers_of);
+    p->learnt = malloc(n_steps * sizeof *p->learnt);
     p->answerers = calloc(n_steps, sizeof *p->answerers);
     p->coords = malloc(p->n * 4 * sizeof *p->coords);
     p->targets = malloc(p->n * nc * sizeof *p->targets);
     p->asked = malloc(p->n * 3 * sizeof *p->asked);
     p->answers = malloc(p->n * nc * sizeof *p->answers);
     p->at = malloc(p->n * sizeof *p->at);
-    if (p->active == NULL || p->answers_of == NULL || p->answerers == NULL || p->coords == NULL ||
-        p->targets == NULL || p->asked == NULL || p->answers == NULL || p->at == NULL) {
+    if (p->learnt == NULL || p->answerers == NULL || p->coords == NULL || p->targets == NULL ||
+        p->asked == NULL || p->answers == NULL || p->at == NULL) {
         return kd_fail_memory(error, p->n * (10 + 2 * nc) * sizeof(float), "distillation pool");
     }
     return KDINR_OK;
 }
 
-static kdinr_status pool_open_teachers(pool *p, kdinr_error *error)
-{
-    const kd_backend_config config = {.n_threads = p->run->options->n_threads};
-
-    for (int t = 0; t < p->lesson->n_steps; t++) {
-        const kd_teacher *teacher = p->lesson->teachers[t];
-
-        if (teacher->present) p->active[p->n_active++] = t;
-        if (teacher->params == NULL || p->lesson->values[t] != NULL) continue;
-        KD_TRY(p->run->backend->open(&teacher->net, &config, &p->answerers[t], error));
-        KD_TRY(p->run->backend->set_params(p->answerers[t], teacher->params, error));
-    }
-    return KDINR_OK;
-}
-
-/* Sample rows i, i + n_active, ... of the pool belong to step active[i]: choose where to ask. */
-static size_t pool_choose(pool *p, uint64_t first, size_t row, int t)
-{
-    const kd_lesson *lesson = p->lesson;
-    const uint8_t *classes = lesson->classes[t];
-    size_t n = 0;
-
-    for (; row < p->n; row += (size_t)p->n_active, n++) {
-        int index[3];
-
-        kd_sampler_draw(p->sampler, p->key, first + row, classes, index);
-        kd_bricks_coords(lesson->brick, index, p->asked + n * 3);
-        p->at[n] = kd_bricks_at(lesson->brick, index);
-    }
-    return n;
-}
-
-/* p->answers = what the data says at the chosen places, or else step t's teacher. */
-static kdinr_status pool_ask(pool *p, int t, size_t n, kdinr_error *error)
-{
-    const size_t nc = (size_t)p->lesson->n_components;
-
-    if (p->answerers[t] != NULL) {
-        return p->run->backend->evaluate(p->answerers[t], p->asked, n, p->answers, error);
-    }
-    const float *data = p->lesson->values[t];
-    for (size_t i = 0; i < n; i++) {
-        for (size_t c = 0; c < nc; c++) {
-            p->answers[i * nc + c] = data == NULL ? -1.0f : data[p->at[i] * nc + c];
-        }
-    }
-    return KDINR_OK;
-}
-
-/* Answers, re-mapped from the step's range to the window's, into their rows. */
-static void pool_scatter(pool *p, size_t row, int t, size_t n)
-{
-    const size_t nc = (size_t)p->lesson->n_components;
-    const float time = kd_bricks_local_time(0, p->lesson->n_steps - 1, t);
-    double scale[KD_KDM_MAX_COMPONENTS], offset[KD_KDM_MAX_COMPONENTS];
-
-    for (size_t c = 0; c < nc; c++) {
-        const double to[2] = {p->student->range[c][0], p->student->range[c][1]};
-        kd_teacher_remap(p->lesson->teachers[t]->range[c], to, &scale[c], &offset[c]);
-    }
-    for (size_t i = 0; i < n; i++, row += (size_t)p->n_active) {
-        memcpy(p->coords + row * 4, p->asked + i * 3, 3 * sizeof *p->coords);
-        p->coords[row * 4 + 3] = time;
-        for (size_t c = 0; c < nc; c++) {
-            const float a = p->answers[i * nc + c];
-            const float answer = a < -1.0f ? -1.0f : a > 1.0f ? 1.0f : a;
-
-            p->targets[row * nc + c] = (float)(answer * scale[c] + offset[c]);
-        }
-    }
-}
-
-static kdinr_status pool_fill(pool *p, uint64_t first, kdinr_error *error)
-{
-    for (int i = 0; i < p->n_active; i++) {
-        const size_t n_active = (size_t)p->n_active;
-        const size_t row = ((size_t)i + n_active - (size_t)(first % n_active)) % n_active;
-        const int t = p->active[i];
-        const size_t n = pool_choose(p, first, row, t);
-
-        KD_TRY(pool_ask(p, t, n, error));
-        pool_scatter(p, row, t, n);
-    }
-    p->first = first;
-    return KDINR_OK;
-}
-
-static kdinr_status draw_from_pool(void *user, uint64_t first, size_t n, float *coords,
-                                   float *targets, kdinr_error *error)
-{
-    pool *p = user;
-    const size_t nc = (size_t)p->lesson->n_components;
-
-    if (p->first == UINT64_MAX || first < p->first || first + n > p->first + p->n) {
-        KD_TRY(pool_fill(p, first, error));
-    }
-    memcpy(coords, p->coords + (first - p->first) * 4, n * 4 * sizeof *coords);
-    memcpy(targets, p->targets + (first - p->first) * nc, n * nc * sizeof *targets);
-    return KDINR_OK;
-}
-
-/* What is learnt of step t, as pool_ask and pool_scatter have it. */
+/* What is learnt of step t: its data or else its teacher's answers, re-mapped from the step's range
+ * to the window's. */
 static kd_answer describe_answer(const pool *p, int t)
 {
     const kd_lesson *lesson = p->lesson;
@@ -187,20 +84,99 @@ static kd_answer describe_answer(const pool *p, int t)
     return answer;
 }
 
-/* The same samples, for a backend that draws itself.
- * answers  out [n_active] */
-static kd_supply describe_supply(const pool *p, kd_answer *answers)
+static kdinr_status pool_open_teachers(pool *p, kdinr_error *error)
 {
-    const kd_brick *brick = p->lesson->brick;
+    const kd_backend_config config = {.n_threads = p->run->options->n_threads};
 
-    for (int i = 0; i < p->n_active; i++) {
-        answers[i] = describe_answer(p, p->active[i]);
+    for (int t = 0; t < p->lesson->n_steps; t++) {
+        if (!p->lesson->teachers[t]->present) continue;
+        const int i = p->n_active++;
+        const kd_answer *answer = &p->learnt[i];
+
+        p->learnt[i] = describe_answer(p, t);
+        if (answer->net == NULL || answer->values != NULL) continue;
+        KD_TRY(p->run->backend->open(answer->net, &config, &p->answerers[i], error));
+        KD_TRY(p->run->backend->set_params(p->answerers[i], answer->params, error));
     }
-    return (kd_supply){.chooser = *kd_sampler_chooser(p->sampler),
-                       .axes = {brick->local[0], brick->local[1], brick->local[2]},
-                       .key = p->key,
-                       .n_answers = p->n_active,
-                       .answers = answers};
+    return KDINR_OK;
+}
+
+/* Sample rows row, row + n_active, ... of the pool belong to one step: choose where to ask. */
+static size_t pool_choose(pool *p, uint64_t first, size_t row, const uint8_t *classes)
+{
+    const kd_lesson *lesson = p->lesson;
+    size_t n = 0;
+
+    for (; row < p->n; row += (size_t)p->n_active, n++) {
+        int index[3];
+
+        kd_sampler_draw(p->sampler, p->key, first + row, classes, index);
+        kd_bricks_coords(lesson->brick, index, p->asked + n * 3);
+        p->at[n] = kd_bricks_at(lesson->brick, index);
+    }
+    return n;
+}
+
+/* p->answers = what the data says at the chosen places, or else the teacher of active step i. */
+static kdinr_status pool_ask(pool *p, int i, size_t n, kdinr_error *error)
+{
+    const size_t nc = (size_t)p->lesson->n_components;
+
+    if (p->answerers[i] != NULL) {
+        return p->run->backend->evaluate(p->answerers[i], p->asked, n, p->answers, error);
+    }
+    const float *data = p->learnt[i].values;
+    for (size_t k = 0; k < n; k++) {
+        for (size_t c = 0; c < nc; c++) {
+            p->answers[k * nc + c] = data == NULL ? -1.0f : data[p->at[k] * nc + c];
+        }
+    }
+    return KDINR_OK;
+}
+
+/* Answers, re-mapped, into their rows. */
+static void pool_scatter(pool *p, size_t row, const kd_answer *learnt, size_t n)
+{
+    const size_t nc = (size_t)p->lesson->n_components;
+
+    for (size_t i = 0; i < n; i++, row += (size_t)p->n_active) {
+        memcpy(p->coords + row * 4, p->asked + i * 3, 3 * sizeof *p->coords);
+        p->coords[row * 4 + 3] = learnt->time;
+        for (size_t c = 0; c < nc; c++) {
+            const float a = p->answers[i * nc + c];
+            const float answer = a < -1.0f ? -1.0f : a > 1.0f ? 1.0f : a;
+
+            p->targets[row * nc + c] = (float)(answer * learnt->scale[c] + learnt->offset[c]);
+        }
+    }
+}
+
+static kdinr_status pool_fill(pool *p, uint64_t first, kdinr_error *error)
+{
+    for (int i = 0; i < p->n_active; i++) {
+        const size_t n_active = (size_t)p->n_active;
+        const size_t row = ((size_t)i + n_active - (size_t)(first % n_active)) % n_active;
+        const size_t n = pool_choose(p, first, row, p->learnt[i].classes);
+
+        KD_TRY(pool_ask(p, i, n, error));
+        pool_scatter(p, row, &p->learnt[i], n);
+    }
+    p->first = first;
+    return KDINR_OK;
+}
+
+static kdinr_status draw_from_pool(void *user, uint64_t first, size_t n, float *coords,
+                                   float *targets, kdinr_error *error)
+{
+    pool *p = user;
+    const size_t nc = (size_t)p->lesson->n_components;
+
+    if (p->first == UINT64_MAX || first < p->first || first + n > p->first + p->n) {
+        KD_TRY(pool_fill(p, first, error));
+    }
+    memcpy(coords, p->coords + (first - p->first) * 4, n * 4 * sizeof *coords);
+    memcpy(targets, p->targets + (first - p->first) * nc, n * nc * sizeof *targets);
+    return KDINR_OK;
 }
 
 /* Range of the window: the union of its steps'. Returns whether the student is a constant. */
@@ -327,7 +303,8 @@ kdinr_status kd_distill_train(kd_run *run, const kd_lesson *lesson, const kd_stu
     KD_TRY_DONE(kd_sampler_create(&lesson->blocks, lesson->entropy, lesson->present,
                                   options->sampling, options->epsilon, &p.sampler, error));
     KD_TRY_DONE(initialise(run, lesson, plan, student, error));
-    const kd_supply supply = describe_supply(&p, p.answers_of);
+    const kd_supply supply =
+        kd_sampler_supply(p.sampler, lesson->brick, p.key, p.n_active, p.learnt);
     const kd_source source = {draw_from_pool, &p, &supply};
     schedule.rounding = plan->size > 0.0 ? &rounding : NULL;
     KD_TRY_DONE(kd_train(run, &student->net, &source, &schedule, student->params, &student->outcome,

@@ -12,10 +12,9 @@
 enum { N_BINS = 256, MAX_EDGE = 16 };
 
 struct kd_sampler {
-    kd_blocks blocks;
     float *keep;        /* [n] probability of staying in the column that was hit */
     uint32_t *alias;    /* [n] the other block of the column */
-    kd_chooser chooser; /* all of that, as draw.h wants it */
+    kd_chooser chooser; /* that and the blocks, as draw.h wants it */
 };
 
 kd_blocks kd_sampler_blocks(const int dims[3], int edge)
@@ -104,9 +103,8 @@ void kd_sampler_present(const kd_blocks *blocks, const uint8_t *classes, float *
 }
 
 /* Walker's method (Vose's variant): columns of equal mass, each shared by two blocks. */
-static void build_alias(kd_sampler *sampler, double *mass, uint32_t *stack)
+static void build_alias(kd_sampler *sampler, size_t n, double *mass, uint32_t *stack)
 {
-    const size_t n = sampler->blocks.n;
     size_t n_small = 0, n_large = 0;
     double sum = 0.0;
 
@@ -168,7 +166,6 @@ kdinr_status kd_sampler_create(const kd_blocks *blocks, const float *entropy, co
 
     *sampler = NULL;
     if (made != NULL) {
-        made->blocks = *blocks;
         made->keep = malloc(n * sizeof *made->keep);
         made->alias = malloc(n * sizeof *made->alias);
     }
@@ -180,7 +177,7 @@ kdinr_status kd_sampler_create(const kd_blocks *blocks, const float *entropy, co
         return kd_fail_memory(error, n * 20, "sampling table");
     }
     block_masses(blocks, entropy, present, kind, epsilon, mass);
-    build_alias(made, mass, stack);
+    build_alias(made, n, mass, stack);
     made->chooser =
         (kd_chooser){.edge = blocks->edge, .n_blocks = n, .keep = made->keep, .alias = made->alias};
     memcpy(made->chooser.dims, blocks->dims, sizeof blocks->dims);
@@ -198,9 +195,14 @@ void kd_sampler_draw(const kd_sampler *sampler, uint64_t key, uint64_t counter,
     kd_draw_sample(&sampler->chooser, key, counter, classes, index);
 }
 
-const kd_chooser *kd_sampler_chooser(const kd_sampler *sampler)
+kd_supply kd_sampler_supply(const kd_sampler *sampler, const kd_brick *brick, uint64_t key,
+                            int n_answers, const kd_answer *answers)
 {
-    return &sampler->chooser;
+    return (kd_supply){.chooser = sampler->chooser,
+                       .axes = {brick->local[0], brick->local[1], brick->local[2]},
+                       .key = key,
+                       .n_answers = n_answers,
+                       .answers = answers};
 }
 
 void kd_sampler_free(kd_sampler *sampler)

@@ -5,6 +5,7 @@
 #define KD_SAMPLER_H
 
 #include "backend.h"
+#include "bricks.h"
 #include "kdinr.h"
 
 /** How the samples of one brick are grouped into blocks. */
@@ -46,8 +47,11 @@ kdinr_status kd_sampler_create(const kd_blocks *blocks, const float *entropy, co
 void kd_sampler_draw(const kd_sampler *sampler, uint64_t key, uint64_t counter,
                      const uint8_t *classes, int index[3]);
 
-/** The tables, for backends that draw themselves; owned by the sampler. */
-const kd_chooser *kd_sampler_chooser(const kd_sampler *sampler);
+/** The same samples, for backends that draw themselves. Holds the sampler's tables, the brick's
+ *  coordinates and `answers`, which must all outlive it.
+ *  answers  [n_answers] */
+kd_supply kd_sampler_supply(const kd_sampler *sampler, const kd_brick *brick, uint64_t key,
+                            int n_answers, const kd_answer *answers);
 
 /** NULL is fine. */
 void kd_sampler_free(kd_sampler *sampler);

@@ -100,18 +100,6 @@ static kdinr_status draw_from_cut(void *user, uint64_t first, size_t n, float *c
     return KDINR_OK;
 }
 
-/* The same samples, for a backend that draws itself. */
-static kd_supply describe_cut(const cut_source *source, const kd_answer *answer)
-{
-    const kd_brick *brick = source->cut->brick;
-
-    return (kd_supply){.chooser = *kd_sampler_chooser(source->sampler),
-                       .axes = {brick->local[0], brick->local[1], brick->local[2]},
-                       .key = source->key,
-                       .n_answers = 1,
-                       .answers = answer};
-}
-
 static kd_answer describe_answer(const kd_cut *cut)
 {
     kd_answer answer = {.classes = cut->n_present < cut->brick->n ? cut->classes : NULL,
@@ -171,7 +159,7 @@ kdinr_status kd_teacher_train(kd_run *run, const kd_cut *cut, const kd_teacher_p
         KD_TRY_DONE(kd_sampler_create(&cut->blocks, cut->entropy, cut->present, options->sampling,
                                       options->epsilon, &sampler, error));
         user.sampler = sampler;
-        supply = describe_cut(&user, &answer);
+        supply = kd_sampler_supply(sampler, cut->brick, user.key, 1, &answer);
         source.supply = &supply;
     }
     KD_TRY_DONE(kd_train(run, &teacher->net, &source, &schedule, teacher->params, &teacher->outcome,

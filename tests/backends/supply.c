@@ -192,14 +192,24 @@ static void check_refusals(const subject *on, const series *s)
     free_inputs(&e);
 }
 
+/* Backends that draw, at each precision that they round to. */
+static int list_suppliers(subject suppliers[MAX_SUBJECTS])
+{
+    subject subjects[MAX_SUBJECTS];
+    int n_subjects = list_subjects(subjects), n = 0;
+    n_subjects += list_rounding_subjects(subjects + n_subjects);
+    for (int i = 0; i < n_subjects; i++) {
+        if (subjects[i].backend->set_supply != NULL) suppliers[n++] = subjects[i];
+    }
+    return n;
+}
+
 void supply_gives_the_hosts_samples(void **unused)
 {
     (void)unused;
-    subject subjects[MAX_SUBJECTS];
-    int n_subjects = list_subjects(subjects);
-    n_subjects += list_rounding_subjects(subjects + n_subjects);
-    for (int i = 0; i < n_subjects; i++) {
-        if (subjects[i].backend->set_supply == NULL) continue;
+    subject suppliers[MAX_SUBJECTS];
+    const int n_suppliers = list_suppliers(suppliers);
+    for (int i = 0; i < n_suppliers; i++) {
         for (int flat = 0; flat <= 1; flat++) {
             const net_case shape = {
                 .width = 2, .depth = 1, .n_inputs = 4, .n_outputs = OUTPUTS, .block_layers = 2};
@@ -207,11 +217,11 @@ void supply_gives_the_hosts_samples(void **unused)
             experiment e;
             make_series(&s, flat);
             make_inputs(&e, &shape, 1);
-            void *state = open_supplied(&subjects[i], &e.net, e.params, &s);
-            check_samples(&subjects[i], &s, state, 0, BATCH);
-            check_samples(&subjects[i], &s, state, 3, 1);
-            check_samples(&subjects[i], &s, state, 1000003, 33);
-            subjects[i].backend->close(state);
+            void *state = open_supplied(&suppliers[i], &e.net, e.params, &s);
+            check_samples(&suppliers[i], &s, state, 0, BATCH);
+            check_samples(&suppliers[i], &s, state, 3, 1);
+            check_samples(&suppliers[i], &s, state, 1000003, 33);
+            suppliers[i].backend->close(state);
             free_inputs(&e);
             free_series(&s);
         }
@@ -221,15 +231,13 @@ void supply_gives_the_hosts_samples(void **unused)
 void supply_trains_as_its_batches_do(void **unused)
 {
     (void)unused;
-    subject subjects[MAX_SUBJECTS];
-    int n_subjects = list_subjects(subjects);
-    n_subjects += list_rounding_subjects(subjects + n_subjects);
-    for (int i = 0; i < n_subjects; i++) {
-        if (subjects[i].backend->set_supply == NULL) continue;
+    subject suppliers[MAX_SUBJECTS];
+    const int n_suppliers = list_suppliers(suppliers);
+    for (int i = 0; i < n_suppliers; i++) {
         series s;
         make_series(&s, false);
-        check_training(&subjects[i], &s, 13);
-        check_refusals(&subjects[i], &s);
+        check_training(&suppliers[i], &s, 13);
+        check_refusals(&suppliers[i], &s);
         free_series(&s);
     }
 }
