@@ -13,6 +13,7 @@ import numpy as np
 
 SIZE = 256  # pixels along both sides
 FROM = np.array([-1, -2, 1.5])  # where the viewer stands
+TRIES = 3  # starts for one picture
 
 
 def command():
@@ -27,35 +28,53 @@ def command():
 
 
 class Painter:
-    """Asks the program for pictures; started by a command, None: there are no pictures."""
+    """Asks the program for pictures; started by a command, None: there are no pictures.
+
+    A program that ends before its time, as where the display came up too late on a busy machine, is
+    started again."""
 
     def __init__(self, words):
-        self.process, self.folder = None, tempfile.TemporaryDirectory()
-        if words:
-            self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                            stderr=subprocess.DEVNULL, text=True)
+        self.words, self.process = words, None
+        self.folder = tempfile.TemporaryDirectory()
 
     def draw(self, volume, value_range):
         """A picture [SIZE][SIZE][3] of a volume [z][y][x]; None if there are none."""
-        if self.process is None:
-            return None
-        raw = os.path.join(self.folder.name, "volume.raw")
-        out = os.path.join(self.folder.name, "picture.npy")
+        raw, out = self._path("volume.raw"), self._path("picture.npy")
         np.where(np.isnan(volume), value_range[0], volume).astype("<f4").tofile(raw)
-        if self._ask([raw, *volume.shape[::-1], *value_range, out]):
-            return np.load(out)
-        print("pvpython ended before its time: no pictures from here on")
-        self.process = None
+        for _ in range(TRIES if self.words else 0):
+            if self._ask([raw, *volume.shape[::-1], *value_range, out]):
+                return np.load(out)
+            print("pvpython ended before its time:", self._end())
+        self.words = None
         return None
+
+    def _path(self, name):
+        return os.path.join(self.folder.name, name)
 
     def _ask(self, words):
         """Whether the picture was drawn."""
+        if self.process is None:
+            with open(self._path("errors.txt"), "w") as errors:
+                self.process = subprocess.Popen(self.words, stdin=subprocess.PIPE, text=True,
+                                                stdout=subprocess.PIPE, stderr=errors)
         try:
             self.process.stdin.write("\t".join(map(str, words)) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             return False
         return any(line == f"drawn {words[-1]}\n" for line in self.process.stdout)
+
+    def _end(self):
+        """Waits for a program that has ended; how it did and the last of what it said."""
+        self.process.stdout.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass  # what it did not read any more
+        code = self.process.wait()
+        self.process = None
+        with open(self._path("errors.txt"), errors="replace") as errors:
+            return f"exit code {code}; {errors.read()[-400:].strip() or 'no message'}"
 
     def close(self):
         if self.process is not None:

@@ -273,9 +273,18 @@ class Runs(unittest.TestCase):
 
     def test_painter_that_dies_is_survived(self):
         painter = picture.Painter(["true"])
-        painter.process.wait()
         self.assertIsNone(painter.draw(self.series.values[0], (0, 1)))
         self.assertIsNone(painter.draw(self.series.values[0], (0, 1)))
+        painter.close()
+
+    def test_painter_that_dies_is_started_again(self):
+        draws = "import sys; out = input().split()[-1]; open(out, 'wb').write(open('" + \
+                self.folder + "/white.npy', 'rb').read()); print('drawn', out)"
+        np.save(os.path.join(self.folder, "white.npy"), np.ones((2, 2, 3)))
+        flag = os.path.join(self.folder, "started")
+        painter = picture.Painter(["sh", "-c", 'test -e "$1" || { touch "$1"; exit 3; }; exec "$2" -c "$3"',
+                                   "sh", flag, sys.executable, draws])
+        self.assertEqual(painter.draw(self.series.values[0], (0, 1)).shape, (2, 2, 3))
         painter.close()
 
     def test_run_goes_on_where_it_was(self):

@@ -40,6 +40,7 @@ def main(folder):
     check(row["note"] == "", row["note"])
     check(99 < float(row["ratio"]) < 101, f"ratio {row['ratio']}, 100 asked for")
     check(float(row["psnr"]) > LEAST_PSNR, f"{row['psnr']} dB, at least {LEAST_PSNR} expected")
+    check(row["ssim"] != "not computed", "there are no pictures")
     check(float(row["ssim"]) > LEAST_SSIM, f"SSIM {row['ssim']}, at least {LEAST_SSIM} expected")
     again = compare(folder)
     check(rows(folder) == found, "a second run did again what was done")
