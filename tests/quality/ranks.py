@@ -14,7 +14,6 @@ series = ImageReader(FileNames=files, DataScalarType='float', DataByteOrder='Lit
                      DataExtent=[0, dims[0] - 1, 0, dims[1] - 1, 0, dims[2] - 1])
 writer = KDINRWriter(Input=series, FileName=out, CompressionRatio=300.0, Effort='Low',
                      NumberOfThreads=1)
-controller.Barrier()
 start = time.monotonic()
 writer.UpdatePipeline(0.0)
 if controller.GetLocalProcessId() == 0:
