@@ -12,6 +12,10 @@
 
 enum { POOL_ROWS = 1 << 15, PROBE_ROWS = 2048 };
 
+/* A student that starts from a teacher has this share of the teacher's parameters, the rest of
+ * random ones: more learns worse to move in time, less forgets what the teacher knew. */
+static const float TEACHERS_SHARE = 0.6f;
+
 /* Batches of stage 2. */
 typedef struct pool {
     kd_run *run;
@@ -220,29 +224,40 @@ static const kd_teacher *middle_teacher(const kd_lesson *lesson, const kd_net *n
     return NULL;
 }
 
+/* Move the random network in params towards what the teacher knows of its step. */
+static kdinr_status start_from(const kd_teacher *teacher, kd_student *student, kdinr_error *error)
+{
+    const kd_net *net = &student->net;
+    float *known = malloc(net->n_params * sizeof *known);
+    double scale[KD_KDM_MAX_COMPONENTS], offset[KD_KDM_MAX_COMPONENTS];
+
+    if (known == NULL) return kd_fail_memory(error, net->n_params * sizeof *known, "student");
+    kd_net_add_time(&teacher->net, teacher->params, net, known);
+    for (size_t i = 0; i < net->n_params; i++) {
+        student->params[i] += TEACHERS_SHARE * (known[i] - student->params[i]);
+    }
+    free(known);
+    for (int c = 0; c < net->n_outputs; c++) {
+        const double to[2] = {student->range[c][0], student->range[c][1]};
+        kd_teacher_remap(teacher->range[c], to, &scale[c], &offset[c]);
+    }
+    kd_net_rescale(net, scale, offset, student->params);
+    return KDINR_OK;
+}
+
 static kdinr_status initialise(const kd_run *run, const kd_lesson *lesson,
                                const kd_student_plan *plan, kd_student *student, kdinr_error *error)
 {
     const kd_teacher *teacher = NULL;
-    double scale[KD_KDM_MAX_COMPONENTS], offset[KD_KDM_MAX_COMPONENTS];
 
     student->params = malloc(student->net.n_params * sizeof *student->params);
     if (student->params == NULL) {
         return kd_fail_memory(error, student->net.n_params * sizeof *student->params, "student");
     }
+    kd_net_initialise(&student->net, plan->shape.omega_hidden, run->options->seed, plan->stream,
+                      student->params);
     if (run->options->warm_start) teacher = middle_teacher(lesson, &student->net);
-    if (teacher == NULL) {
-        kd_net_initialise(&student->net, plan->shape.omega_hidden, run->options->seed, plan->stream,
-                          student->params);
-        return KDINR_OK;
-    }
-    for (int c = 0; c < lesson->n_components; c++) {
-        const double to[2] = {student->range[c][0], student->range[c][1]};
-        kd_teacher_remap(teacher->range[c], to, &scale[c], &offset[c]);
-    }
-    kd_net_add_time(&teacher->net, teacher->params, &student->net, student->params);
-    kd_net_rescale(&student->net, scale, offset, student->params);
-    return KDINR_OK;
+    return teacher == NULL ? KDINR_OK : start_from(teacher, student, error);
 }
 
 /* How much each tensor's rounding would hurt, at the first rows of the pool. */

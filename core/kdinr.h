@@ -229,7 +229,7 @@ typedef struct kdinr_options {
     double student_rate;      /**< learning rate of stage 2, 1e-7..1 */
     double matrix_rate_scale; /**< Muon's rate on hidden matrices = this times the rate above, less
                                    in networks wider than 64 neurons: times 64 / neurons */
-    bool warm_start;          /**< teacher t from t-1; student from the middle teacher */
+    bool warm_start;          /**< teacher t from t-1; student from the middle one, in part */
     bool direct;              /**< study option: no teachers at all; keeps a whole window in memory,
                                    whatever window_memory says */
     double window_memory; /**< bytes, 0..1e18, in which a window's steps, as float32, may be kept
