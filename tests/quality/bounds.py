@@ -1,12 +1,12 @@
 """Bytes at equal pointwise error: kdinr with and without networks, SZ3 and ZFP.
 
-    bounds.py --kdinr PROGRAM --data FOLDER [--series NAME...] [--networks]
+    bounds.py SERIES --kdinr PROGRAM [--series NAME...] [--bounds E...] [--networks]
 
-FOLDER holds NAME/NAME_0000.raw ... (float32). SZ3 and ZFP are measured if the Python packages pysz and
-zfpy are there (pip install pysz zfpy), per step and on the whole series; what is missing in the data is
-the mean for them, since they have no missing values. --networks trains networks too (minutes)."""
+SERIES is a folder as for compare.py. kdinr's files are decoded and every value is compared with the
+bound. SZ3 and ZFP are measured if the Python packages pysz and zfpy are there (pip install pysz zfpy),
+per step and on the whole series; what is missing in the data is the mean for them, since they have no
+missing values. --networks trains networks too (minutes)."""
 import argparse
-import glob
 import json
 import os
 import subprocess
@@ -14,26 +14,25 @@ import tempfile
 
 import numpy as np
 
-SERIES = {"isabel_wind": ((125, 125, 25), None), "viscousfingers_run01_sub16": ((64, 64, 64), None),
-          "ocean_atlas_temp": ((180, 90, 19), -4.0)}
-BOUNDS = (1e-2, 1e-3, 1e-4)
+import series as series_module
 
 
-def ours(kdinr, files, dims, fill, bound, networks):
+def ours(kdinr, series, bound, networks):
     """(bytes, seconds, largest error / bound, whether networks were kept)"""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "x.kdm")
         flags = [] if networks else ["--residuals-alone"]
-        flags += ["--fill", str(fill)] if fill is not None else []
-        done = subprocess.run([kdinr, "compress", "-o", path, "--dims", ",".join(map(str, dims)),
+        done = subprocess.run([kdinr, "compress", "-o", path, "--dims", ",".join(map(str, series.dims)),
                                "--effort", "low", "--threads", "1", "--max-error", f"{bound}r", *flags,
-                               *files], check=True, capture_output=True, text=True)
+                               *series.files], check=True, capture_output=True, text=True)
         seconds = float(done.stdout.split(",")[-1].split()[0])
-        found = json.loads(subprocess.run([kdinr, "eval", path, *files, "--json"], check=True,
+        found = json.loads(subprocess.run([kdinr, "eval", path, *series.files, "--json"], check=True,
                                           capture_output=True, text=True).stdout)
         info = json.loads(subprocess.run([kdinr, "info", path, "--json"], check=True,
                                          capture_output=True, text=True).stdout)["arrays"][0]
         error = found["overall"]["max_error"] / info["bound"][0]
+        if not error <= 1:
+            raise SystemExit(f"{series.name}: an error of {error} times the bound {bound}")
         return os.path.getsize(path), seconds, error, not info["bound_alone"]
 
 
@@ -66,27 +65,26 @@ def peers(values, most):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
     parser.add_argument("--kdinr", required=True)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--series", nargs="*", default=list(SERIES))
+    parser.add_argument("--series", nargs="*")
+    parser.add_argument("--bounds", nargs="*", type=float, default=[1e-2, 1e-3, 1e-4])
     parser.add_argument("--networks", action="store_true")
     arguments = parser.parse_args()
-    for name in arguments.series:
-        dims, fill = SERIES[name]
-        files = sorted(glob.glob(os.path.join(arguments.data, name, "*.raw")))
-        values = np.stack([np.fromfile(f, "<f4").reshape(dims[::-1]) for f in files])
-        there = values != fill if fill is not None else np.ones(values.shape, bool)
-        extent = float(values[there].max()) - float(values[there].min())
-        values = np.where(there, values, values[there].mean()).astype("f4")
-        for bound in BOUNDS:
-            size, seconds, error, _ = ours(arguments.kdinr, files, dims, fill, bound, False)
+    for series in series_module.find(arguments.folder, arguments.series):
+        extent = series.range[1] - series.range[0]
+        for bound in arguments.bounds:
+            size, seconds, error, _ = ours(arguments.kdinr, series, bound, False)
             row = {"residuals alone": f"{size} ({seconds:.0f} s, {error:.3f} of the bound)"}
             if arguments.networks:
-                size, seconds, error, kept = ours(arguments.kdinr, files, dims, fill, bound, True)
-                row["networks"] = f"{size} ({seconds:.0f} s, {'kept' if kept else 'not kept'})"
-            row.update(peers(values, bound * extent))
-            print(f"{name} {bound:g}: " + ", ".join(f"{k} {v}" for k, v in row.items()), flush=True)
+                size, seconds, error, kept = ours(arguments.kdinr, series, bound, True)
+                row["networks"] = (f"{size} ({seconds:.0f} s, {error:.3f} of the bound, "
+                                   f"{'kept' if kept else 'not kept'})")
+            row.update(peers(series.filled, bound * extent))
+            print(f"{series.name} {bound:g}: " + ", ".join(f"{k} {v}" for k, v in row.items()),
+                  flush=True)
 
 
 if __name__ == "__main__":

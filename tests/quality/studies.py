@@ -49,7 +49,7 @@ def moving_waves(n, n_steps, folder):
 def linear(kdinr):
     print("voxels  steps  bricks     windows  parameters  compress s  decode ns/voxel  PSNR")
     with tempfile.TemporaryDirectory() as folder:
-        for n, n_steps in ((64, 8), (64, 16), (64, 32), (81, 16), (102, 16), (128, 16)):
+        for n, n_steps in ((64, 4), (64, 8), (64, 16), (64, 32), (81, 16), (102, 16), (128, 16)):
             files = moving_waves(n, n_steps, folder)
             path = os.path.join(folder, "out.kdm")
             seconds = run(kdinr, "compress", "-o", path, "--dims", f"{n},{n},{n}", "--ratio", 1000,
