@@ -10,7 +10,8 @@
  * outputs agree with the reference to some 1e-6 and files decode as FORMAT.md demands, and 11
  * backward: gradients agree to about 1e-3. With `halves` all have 11: outputs agree to about 1e-3
  * as well, which ends training at some 60 dB, and forward takes a third of the products. The
- * residual stream is then rounded too, but each block halves the errors of those before.
+ * residual stream is then rounded too; where blocks average, each halves the errors of those
+ * before, where they sum, errors add up.
  *
  * `params` are the fp32 values the first layer and all biases are read from; `packed` holds the
  * weights of the other products, so that a caller may pack rounded weights and keep the exact ones.
@@ -28,8 +29,10 @@
 extern "C" {
 #endif
 
-/** Can this path carry the network? Widths 2..128; what a chunk of 16 neurons lacks is
- *  zeros. */
+/** Can this path carry the network? Any width from 2 on with up to 512 neurons in a layer (m = 256
+ *  or, behind an encoder m, 2m, 4m, m = 128); what a chunk of 16 neurons lacks is zeros. Blocks
+ *  average or sum and have two layers, behind m, 2m, 4m also three; behind an encoder of one layer
+ *  they may also pass nothing by, and then have one or two. */
 bool kd_fused_supports(const kd_net *net);
 
 /** Bytes of one network's `packed`; a multiple of 256. */

@@ -20,6 +20,7 @@ typedef struct kd_fused_warp {
     size_t trace_stride; /* from one row tile to the next */
     size_t first_row;
     uint32_t lane, column, columns;
+    float share; /* of the stream and of a block's answer in their sum */
 } kd_fused_warp;
 
 /** What turns W x + b into turns: omega / (2 pi), or 1 for the last layer. */
@@ -169,8 +170,8 @@ static __device__ __forceinline__ void kd_fused_finish(const kd_fused_warp *warp
         kd_fused_load<ROWS>(slot, &stream);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            sums->low[i] = 0.5f * (stream.low[i] + sums->low[i]);
-            sums->high[i] = 0.5f * (stream.high[i] + sums->high[i]);
+            sums->low[i] = warp->share * (stream.low[i] + sums->low[i]);
+            sums->high[i] = warp->share * (stream.high[i] + sums->high[i]);
         }
     }
     *slot = kd_pack_chunk(sums);
@@ -291,7 +292,7 @@ static __device__ __forceinline__ void kd_fused_save(const kd_fused_warp *warp, 
     }
 }
 
-/** All layers but the last, of which the input is then in the stream's slots for all warps. */
+/** All layers but the last, of which the input is then in its slots for all warps. */
 template <int ROWS, bool TRACED>
 static __device__ __forceinline__ void
 kd_fused_carry(const kd_fused_plan *plan, const kd_fused_warp *warp, const kd_fused_coords *coords)
@@ -342,6 +343,7 @@ static __device__ __forceinline__ kd_fused_warp kd_fused_warp_here(const kd_fuse
     warp.lane = threadIdx.x % 32;
     warp.column = index % plan->columns;
     warp.columns = plan->columns;
+    warp.share = plan->share;
     return warp;
 }
 

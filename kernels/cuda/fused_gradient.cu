@@ -101,7 +101,7 @@ static __device__ void finish_backward(const kd_fused_plan *plan, const kd_fused
                                        kd_chunk_sums *sums)
 {
     const kd_fused_layer *layer = &plan->layers[l], *before = &plan->layers[l - 1];
-    const float half = (before->flags & KD_FUSED_ADDS) != 0 ? 0.5f : 1.0f;
+    const float share = (before->flags & KD_FUSED_ADDS) != 0 ? plan->share : 1.0f;
     kd_chunk_sums slopes;
     if ((layer->flags & KD_FUSED_STREAM) != 0) {
         *kd_fused_slot(warp, plan->by_stream + chunk, row_tile) = pack_saturated(sums);
@@ -109,28 +109,28 @@ static __device__ void finish_backward(const kd_fused_plan *plan, const kd_fused
     kd_unpack_chunk(*kd_fused_trace(warp, before->slopes + chunk, row_tile), &slopes);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        sums->low[i] *= half * slopes.low[i];
-        sums->high[i] *= half * slopes.high[i];
+        sums->low[i] *= share * slopes.low[i];
+        sums->high[i] *= share * slopes.high[i];
     }
     *kd_fused_slot(warp, before->by_sum + chunk, row_tile) = pack_saturated(sums);
 }
 
-/* The part of the derivative by the stream that skips the block: half of that behind it. */
+/* The part of the derivative by the stream that skips the block: a share of that behind it. */
 template <int ROWS>
 static __device__ void start_backward(const kd_fused_plan *plan, const kd_fused_warp *warp,
                                       const kd_fused_layer *layer, uint32_t chunk,
                                       kd_chunk_sums sums[ROWS])
 {
-    const float half = (layer->flags & KD_FUSED_SKIPS) != 0 ? 0.5f : 0.0f;
+    const float share = (layer->flags & KD_FUSED_SKIPS) != 0 ? plan->share : 0.0f;
 #pragma unroll
     for (uint32_t r = 0; r < ROWS; r++) {
         uint4 behind = make_uint4(0, 0, 0, 0);
-        if (half > 0) behind = *kd_fused_slot(warp, plan->by_stream + chunk, r);
+        if (share > 0) behind = *kd_fused_slot(warp, plan->by_stream + chunk, r);
         kd_unpack_chunk(behind, &sums[r]);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            sums[r].low[i] *= half;
-            sums[r].high[i] *= half;
+            sums[r].low[i] *= share;
+            sums[r].high[i] *= share;
         }
     }
 }

@@ -18,32 +18,68 @@ static size_t aligned(size_t size)
     return (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-/* What the plan takes for granted: the widths of Table I, sines everywhere but at the end. */
+/* Neurons of what the blocks read and write: 4m behind an encoder m, 2m, 4m, or m behind one layer.
+ */
+static int stream_width(const kd_net *net)
+{
+    return net->n_encoder == 1 ? net->width : 4 * net->width;
+}
+
+/* Neurons that layer `l` should have. */
+static int regular_width(const kd_net *net, int l)
+{
+    const int place = (l - net->n_encoder) % net->block_layers;
+    if (l == net->n_layers - 1) return net->n_outputs;
+    if (l < net->n_encoder) return net->width << l;
+    return net->block_layers == 3 && place < 2 ? net->width : stream_width(net);
+}
+
+/* What the plan takes for granted: the widths of Table I or one width, and sines everywhere but at
+ * the end. */
 static bool is_regular(const kd_net *net)
 {
-    const int m = net->width, wide = 4 * m;
+    if (net->n_layers != net->n_encoder + net->depth * net->block_layers + 1) return false;
     for (int l = 0; l < net->n_layers; l++) {
         const kd_layer *layer = &net->layers[l];
-        const bool last = l == net->n_layers - 1;
-        const bool starts = l == 3 || kd_blocks_start(net, l) || last;
-        const int n_in = l == 0 ? net->n_inputs : starts ? wide : net->layers[l - 1].n_out;
-        if (layer->n_in != n_in || (layer->omega == 0) != last) return false;
-        if (kd_blocks_contain(net, l)) {
-            const bool narrow = net->block_layers == 3 && !kd_blocks_end(net, l);
-            if (layer->n_out != (narrow ? m : wide)) return false;
-        }
+        const int n_in = l == 0 ? net->n_inputs : net->layers[l - 1].n_out;
+        if (layer->n_in != n_in || layer->n_out != regular_width(net, l)) return false;
+        if ((layer->omega == 0) != (l == net->n_layers - 1)) return false;
     }
-    return net->layers[0].n_out == m && net->layers[1].n_out == 2 * m &&
-           net->layers[2].n_out == wide && net->layers[net->n_layers - 1].n_out == net->n_outputs;
+    return true;
+}
+
+/* A block that adds to the stream needs a layer before, which does not write where it reads. */
+static bool has_known_form(const kd_net *net)
+{
+    if (net->n_encoder == 3) {
+        return net->skip != KD_SKIP_NONE && (net->block_layers == 2 || net->block_layers == 3);
+    }
+    return net->n_encoder == 1 &&
+           (net->block_layers == 2 || (net->block_layers == 1 && net->skip == KD_SKIP_NONE));
 }
 
 bool kd_fused_supports(const kd_net *net)
 {
-    return net->width >= 2 && net->width <= 128 && net->n_inputs >= 1 &&
+    return net->width >= 2 && stream_width(net) <= KD_FUSED_MAX_STREAM && net->n_inputs >= 1 &&
            net->n_inputs <= KD_NET_MAX_INPUTS && net->n_outputs >= 1 &&
-           net->n_outputs <= KD_NET_MAX_OUTPUTS &&
-           (net->block_layers == 2 || net->block_layers == 3) && net->n_encoder == 3 &&
-           net->skip == KD_SKIP_MEAN && is_regular(net);
+           net->n_outputs <= KD_NET_MAX_OUTPUTS && has_known_form(net) && is_regular(net);
+}
+
+static uint32_t chunks_of(int n)
+{
+    return KD_FUSED_CHUNKS((uint32_t)n);
+}
+
+/* Chunks of the stream: none if the blocks pass nothing by. */
+static uint32_t stream_chunks(const kd_net *net)
+{
+    return net->skip == KD_SKIP_NONE ? 0 : chunks_of(stream_width(net));
+}
+
+/* Is the stream what layer `l` makes? */
+static bool makes_stream(const kd_net *net, int l)
+{
+    return net->skip != KD_SKIP_NONE && (kd_blocks_encoded(net, l) || kd_blocks_end(net, l));
 }
 
 static uint16_t layer_flags(const kd_net *net, int l)
@@ -51,50 +87,51 @@ static uint16_t layer_flags(const kd_net *net, int l)
     const bool last = l == net->n_layers - 1;
     return (uint16_t)((kd_blocks_end(net, l) ? KD_FUSED_ADDS : 0) |
                       (kd_blocks_start(net, l) ? KD_FUSED_SKIPS : 0) |
-                      (kd_blocks_start(net, l) || last ? KD_FUSED_STREAM : 0) |
+                      (l > 0 && makes_stream(net, l - 1) ? KD_FUSED_STREAM : 0) |
                       (last ? KD_FUSED_LAST : 0));
 }
 
-/* Forward, a row group's slots are the stream h [4m] and behind it what lives inside the encoder or
- * a block: two outputs in a row, which take turns as input and output. */
+/* Forward, a row group's slots are the stream h and behind it what lives inside the encoder or a
+ * block: two outputs in a row, which take turns as input and output. */
 static void place_forward(const kd_net *net, kd_fused_plan *plan)
 {
-    const uint32_t narrow = KD_FUSED_CHUNKS((uint32_t)net->width);
-    const uint32_t wide = KD_FUSED_CHUNKS(4 * (uint32_t)net->width);
-    uint32_t inner = wide;
-    plan->stream = 0;
-    plan->slots = wide;
-    for (int l = 0; l < net->n_layers; l++) {
-        kd_fused_layer *layer = &plan->layers[l];
-        const bool to_stream = l == 2 || kd_blocks_end(net, l);
-        if (l == 0 || kd_blocks_start(net, l)) inner = wide;
-        layer->from = (uint16_t)(l == 0 ? 0 : plan->layers[l - 1].to);
-        layer->to = (uint16_t)(to_stream ? plan->stream : inner);
-        if (!to_stream) {
-            inner = inner == wide ? wide + narrow : wide;
-            plan->slots = max_of(plan->slots, layer->to + KD_FUSED_CHUNKS((uint32_t)layer->n_out));
-        }
+    const uint32_t inner = stream_chunks(net);
+    plan->slots = inner;
+    for (int l = 0; l < net->n_layers - 1; l++) {
+        kd_fused_layer *layer = &plan->layers[l], *after = &plan->layers[l + 1];
+        const uint32_t n_in = l == 0 ? 0 : KD_FUSED_CHUNKS(layer->n_in);
+        const uint32_t n_out = KD_FUSED_CHUNKS(layer->n_out), end = layer->from + n_in;
+        const bool is_taken = end > inner && layer->from < inner + n_out;
+        const uint32_t to = makes_stream(net, l) ? 0 : is_taken ? end : inner;
+        layer->to = (uint16_t)to;
+        after->from = (uint16_t)to;
+        plan->slots = max_of(plan->slots, to + n_out);
     }
 }
 
-/* Backward, they are the derivatives by the stream [4m], by the sums of a layer that ends in the
- * stream [4m], and by those of the layers between; again two of them live at a time. */
+/* Where the derivative by the sums of layer `l` goes: layers that make the stream have a place of
+ * their own. The others' begins behind it, or behind that of the layer after, if that is there. */
+static uint32_t place_by_sum(const kd_net *net, const kd_fused_plan *plan, int l)
+{
+    const uint32_t wide = chunks_of(stream_width(net)), first = stream_chunks(net);
+    const int last = net->n_layers - 1;
+    if (net->skip == KD_SKIP_NONE) return (last - l) % 2 == 0 ? 0 : wide;
+    if (l == 0 || makes_stream(net, l)) return first;
+    if (l == last || makes_stream(net, l + 1)) return first + wide;
+    return first + wide + KD_FUSED_CHUNKS(plan->layers[l + 1].n_out);
+}
+
+/* Backward, they are the derivatives by the stream, and behind it those by the sums of two layers
+ * in a row. */
 static void place_backward(const kd_net *net, kd_fused_plan *plan)
 {
-    const uint32_t narrow = KD_FUSED_CHUNKS((uint32_t)net->width);
-    const uint32_t wide = KD_FUSED_CHUNKS(4 * (uint32_t)net->width);
     plan->by_stream = 0;
-    plan->slots_backward = 2 * wide;
+    plan->slots_backward = stream_chunks(net);
     for (int l = 0; l < net->n_layers; l++) {
         kd_fused_layer *layer = &plan->layers[l];
-        const bool ends = l == 2 || kd_blocks_end(net, l);
-        const bool starts_long_block = net->block_layers == 3 && kd_blocks_start(net, l);
-        const uint32_t by_sum = l == 0 || ends      ? wide
-                                : starts_long_block ? 2 * wide + narrow
-                                                    : 2 * wide;
+        const uint32_t by_sum = place_by_sum(net, plan, l);
         layer->by_sum = (uint16_t)by_sum;
-        plan->slots_backward =
-            max_of(plan->slots_backward, by_sum + KD_FUSED_CHUNKS((uint32_t)layer->n_out));
+        plan->slots_backward = max_of(plan->slots_backward, by_sum + KD_FUSED_CHUNKS(layer->n_out));
     }
 }
 
@@ -123,12 +160,14 @@ static void place_layer(const kd_net *net, int l, kd_fused_plan *plan)
 
 void kd_fused_plan_make(const kd_net *net, bool halves, kd_fused_plan *plan)
 {
+    const int wide = stream_width(net);
     memset(plan, 0, sizeof *plan);
     plan->n_layers = (uint32_t)net->n_layers;
     plan->n_inputs = (uint32_t)net->n_inputs;
     plan->n_outputs = (uint32_t)net->n_outputs;
     plan->n_params = (uint32_t)net->n_params;
-    plan->columns = net->width <= 32 ? 1 : net->width <= 64 ? 2 : 4;
+    plan->share = kd_blocks_share(net);
+    plan->columns = wide <= 128 ? 1 : wide <= 256 ? 2 : 4;
     plan->tiles = halves ? 2 : 1;
     for (int l = 0; l < net->n_layers; l++) {
         place_layer(net, l, plan);

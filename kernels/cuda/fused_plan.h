@@ -27,6 +27,7 @@ enum {
     KD_FUSED_TILE_OUT = 2,           /* chunks of outputs of one tile of a weight gradient */
     KD_FUSED_TILE_IN = 4,            /* and of inputs */
     KD_FUSED_SHARED_SIZE = 96 << 10, /* the most a block asks for; 8.6 and 8.9 allow 99 KB */
+    KD_FUSED_MAX_STREAM = 512,       /* neurons of the stream: what SHARED_SIZE has room for */
     KD_FUSED_MAX_SLICES = 64 /* parts of the samples whose weight gradients are summed apart */
 };
 
@@ -41,7 +42,7 @@ enum {
 
 /* What a layer's place in its block asks for. */
 enum {
-    KD_FUSED_ADDS = 1,   /* its output is added to the stream: h <- (h + f) / 2 */
+    KD_FUSED_ADDS = 1,   /* its output is added to the stream: h <- share * (h + f) */
     KD_FUSED_SKIPS = 2,  /* its input is the stream, which also skips the block */
     KD_FUSED_STREAM = 4, /* its input is the stream */
     KD_FUSED_LAST = 8    /* linear */
@@ -67,9 +68,10 @@ typedef struct kd_fused_plan {
     uint32_t matrices; /* chunks of all W; in packed W, the rests of W, W^T */
     uint32_t slots;    /* shared memory of a row group, forward */
     uint32_t slots_backward;
-    uint32_t stream, by_stream; /* slots of the residual stream and of the derivative by it */
-    uint32_t trace;             /* chunks of a row tile's trace */
-    uint32_t n_tiles;           /* of all weight gradients */
+    uint32_t by_stream; /* slot of the derivative by the residual stream */
+    uint32_t trace;     /* chunks of a row tile's trace */
+    uint32_t n_tiles;   /* of all weight gradients */
+    float share;        /* what a block passes on of its input and of its layers' answer */
     kd_fused_layer layers[KD_NET_MAX_LAYERS];
 } kd_fused_plan;
 

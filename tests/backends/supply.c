@@ -19,18 +19,30 @@ typedef struct series {
     kd_supply supply;
 } series;
 
-/* flat: networks that the cuda backend's fused path does not carry */
-static void make_series(series *s, bool flat)
+/* Networks that answer, of either form that the cuda backend's fused path carries, and one that it
+ * does not. */
+static const net_case teachers[] = {
+    {.width = 5, .depth = 1, .n_inputs = 3, .n_outputs = OUTPUTS, .block_layers = 2},
+    {.width = 7,
+     .depth = 2,
+     .n_inputs = 3,
+     .n_outputs = OUTPUTS,
+     .block_layers = 2,
+     .flat = true,
+     .skip = KD_SKIP_SUM},
+    {.width = 5,
+     .depth = 1,
+     .n_inputs = 3,
+     .n_outputs = OUTPUTS,
+     .block_layers = 3,
+     .flat = true,
+     .skip = KD_SKIP_SUM}};
+enum { N_TEACHERS = sizeof teachers / sizeof *teachers };
+
+static void make_series(series *s, const net_case *teacher)
 {
-    const net_case shape = {.width = 5,
-                            .depth = 1,
-                            .n_inputs = 3,
-                            .n_outputs = OUTPUTS,
-                            .block_layers = 2,
-                            .flat = flat,
-                            .skip = flat ? KD_SKIP_SUM : KD_SKIP_MEAN};
     memset(s, 0, sizeof *s);
-    net_make(&shape, &s->net);
+    net_make(teacher, &s->net);
     for (int i = 0; i < BLOCKS; i++) {
         s->keep[i] = (float)(i + 1) / (BLOCKS + 1);
         s->alias[i] = (uint32_t)((i + 2) % BLOCKS);
@@ -122,15 +134,13 @@ static void *open_supplied(const subject *on, const kd_net *net, const float *pa
 }
 
 /* A run that is longer than what is enqueued at once; the second half sees rounded parameters. */
-static void check_training(const subject *on, const series *s, size_t n)
+static void check_training(const subject *on, const series *s, const net_case *shape, size_t n)
 {
-    const net_case shape = {
-        .width = 8, .depth = 1, .n_inputs = 4, .n_outputs = OUTPUTS, .block_layers = 3};
     float coords[BATCH * 4], targets[BATCH * OUTPUTS], units[KD_NET_MAX_TENSORS];
     kd_step steps[STEPS];
     double losses[STEPS];
     experiment e;
-    make_inputs(&e, &shape, 1);
+    make_inputs(&e, shape, 1);
     const size_t size = e.net.n_params * sizeof(float);
     void *alone = open_supplied(on, &e.net, e.params, s);
     void *led = open_supplied(on, &e.net, e.params, s);
@@ -210,12 +220,12 @@ void supply_gives_the_hosts_samples(void **unused)
     subject suppliers[MAX_SUBJECTS];
     const int n_suppliers = list_suppliers(suppliers);
     for (int i = 0; i < n_suppliers; i++) {
-        for (int flat = 0; flat <= 1; flat++) {
+        for (int t = 0; t < N_TEACHERS; t++) {
             const net_case shape = {
                 .width = 2, .depth = 1, .n_inputs = 4, .n_outputs = OUTPUTS, .block_layers = 2};
             series s;
             experiment e;
-            make_series(&s, flat);
+            make_series(&s, &teachers[t]);
             make_inputs(&e, &shape, 1);
             void *state = open_supplied(&suppliers[i], &e.net, e.params, &s);
             check_samples(&suppliers[i], &s, state, 0, BATCH);
@@ -231,13 +241,24 @@ void supply_gives_the_hosts_samples(void **unused)
 void supply_trains_as_its_batches_do(void **unused)
 {
     (void)unused;
+    static const net_case students[] = {
+        {.width = 8, .depth = 1, .n_inputs = 4, .n_outputs = OUTPUTS, .block_layers = 3},
+        {.width = 9,
+         .depth = 1,
+         .n_inputs = 4,
+         .n_outputs = OUTPUTS,
+         .block_layers = 2,
+         .flat = true,
+         .skip = KD_SKIP_SUM}};
     subject suppliers[MAX_SUBJECTS];
     const int n_suppliers = list_suppliers(suppliers);
     for (int i = 0; i < n_suppliers; i++) {
-        series s;
-        make_series(&s, false);
-        check_training(&suppliers[i], &s, 13);
-        check_refusals(&suppliers[i], &s);
-        free_series(&s);
+        for (int t = 0; t < 2; t++) {
+            series s;
+            make_series(&s, &teachers[t]);
+            check_training(&suppliers[i], &s, &students[t], 13);
+            check_refusals(&suppliers[i], &s);
+            free_series(&s);
+        }
     }
 }

@@ -106,8 +106,8 @@ static void adam_agrees_with_reference(void **unused)
     compare_widths(33, KDINR_OPTIMIZER_ADAM);
 }
 
-/* Both kinds of blocks; widths that go the fused path of the cuda backend, and a network that does
- * not. */
+/* Both kinds of the paper's blocks and the default's form, which go the fused path of the cuda
+ * backend, and a network that does not. */
 static void rounded_products_agree_with_reference(void **unused)
 {
     (void)unused;
@@ -124,14 +124,16 @@ static void rounded_products_agree_with_reference(void **unused)
             compare(subjects, n_subjects, &shape, 333, KDINR_OPTIMIZER_MUON, TRAIN_STEPS);
         }
     }
-    const net_case other = {.width = 9,
-                            .depth = 2,
-                            .n_inputs = 4,
-                            .n_outputs = 1,
-                            .block_layers = 2,
-                            .flat = true,
-                            .skip = KD_SKIP_SUM};
-    compare(subjects, n_subjects, &other, 333, KDINR_OPTIMIZER_MUON, TRAIN_STEPS);
+    for (int block_layers = 2; n_subjects > 0 && block_layers <= 3; block_layers++) {
+        const net_case shape = {.width = 25,
+                                .depth = 2,
+                                .n_inputs = 4,
+                                .n_outputs = 1,
+                                .block_layers = block_layers, /* 3: not on the fused path */
+                                .flat = true,
+                                .skip = KD_SKIP_SUM};
+        compare(subjects, n_subjects, &shape, 333, KDINR_OPTIMIZER_MUON, TRAIN_STEPS);
+    }
 }
 
 static void widest_network_agrees_with_reference(void **unused)
@@ -383,22 +385,27 @@ static void rounded_sample_has_same_bits_alone_and_in_any_place(void **unused)
     (void)unused;
     subject subjects[MAX_SUBJECTS];
     const int n_subjects = list_rounding_subjects(subjects);
-    const net_case shape = {
-        .width = 8, .depth = 1, .n_inputs = 4, .n_outputs = 2, .block_layers = 3};
-    const kd_grid grid = {.n = {13, 3, 2}, .time = 0.3f};
+    static const net_case shapes[] = {
+        {.width = 8, .depth = 1, .n_inputs = 4, .n_outputs = 2, .block_layers = 3},
+        {.width = 21,
+         .depth = 1,
+         .n_inputs = 4,
+         .n_outputs = 1,
+         .block_layers = 2,
+         .flat = true,
+         .skip = KD_SKIP_SUM}};
     float axes[64];
-    experiment e;
-    make_inputs(&e, &shape, 100);
     random_fill(5, 64, axes);
-    for (int i = 0; i < n_subjects; i++) {
-        kd_grid placed = grid;
-        for (int a = 0; a < 3; a++) {
-            placed.axes[a] = axes + 16 * a;
+    const kd_grid grid = {.axes = {axes, axes + 16, axes + 32}, .n = {13, 3, 2}, .time = 0.3f};
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+        experiment e;
+        make_inputs(&e, &shapes[k], k == 0 ? 100 : 40);
+        for (int i = 0; i < n_subjects; i++) {
+            check_places(&subjects[i], &e);
+            check_grid(&subjects[i], &shapes[k], &grid);
         }
-        check_places(&subjects[i], &e);
-        check_grid(&subjects[i], &shape, &placed);
+        free_inputs(&e);
     }
-    free_inputs(&e);
 }
 
 /* Parameters come back as they went in, and setting them forgets the optimiser's past. */

@@ -74,9 +74,17 @@ void units_round_what_is_seen(void **unused)
     const net_case shapes[] = {
         {.width = 5, .depth = 1, .n_inputs = 3, .n_outputs = 1, .block_layers = 3},
         {.width = 8, .depth = 1, .n_inputs = 4, .n_outputs = 1, .block_layers = 3},
-        {.width = 9, .depth = 2, .n_inputs = 4, .n_outputs = 3, .block_layers = 2}};
+        {.width = 9, .depth = 2, .n_inputs = 4, .n_outputs = 3, .block_layers = 2},
+        {.width = 19,
+         .depth = 2,
+         .n_inputs = 4,
+         .n_outputs = 1,
+         .block_layers = 2,
+         .flat = true,
+         .skip = KD_SKIP_SUM}};
     subject subjects[MAX_SUBJECTS];
     int n_subjects = list_subjects(subjects);
+    n_subjects += list_rounding_subjects(subjects + n_subjects);
     subjects[n_subjects++] = (subject){&kd_reference_backend, NULL, KDINR_PRECISION_32};
     for (size_t shape = 0; shape < sizeof shapes / sizeof *shapes; shape++) {
         experiment e;
