@@ -3,7 +3,7 @@
  * among them. Activations lie in shared memory as chunks (fragments.h), [slot][2][lane]: with ROWS
  * 2 a slot's chunks are those of two row tiles; with ROWS 1 they are one's halves and what rounding
  * to halves left, and a product takes three of the four products of parts. The fourth, of the two
- * rests, is beyond fp32's places. */
+ * rests, is beyond fp32's places. Backward there are no rests: [slot][ROWS][lane]. */
 #ifndef KD_CUDA_FUSED_DEVICE_H
 #define KD_CUDA_FUSED_DEVICE_H
 
@@ -56,10 +56,12 @@ static __device__ __forceinline__ void kd_fused_meet(void)
     __syncthreads();
 }
 
+/** Chunk `which` of a slot that has CHUNKS. */
+template <int CHUNKS>
 static __device__ __forceinline__ uint4 *kd_fused_slot(const kd_fused_warp *warp, uint32_t slot,
                                                        uint32_t which)
 {
-    return warp->slots + (slot * KD_FUSED_SLOT_CHUNKS + which) * 32 + warp->lane;
+    return warp->slots + (slot * CHUNKS + which) * 32 + warp->lane;
 }
 
 static __device__ __forceinline__ uint4 *kd_fused_trace(const kd_fused_warp *warp, uint32_t chunk,
@@ -77,12 +79,13 @@ static __device__ __forceinline__ void
 kd_fused_product(const kd_fused_warp *warp, const uint4 *weights, const uint4 *rests,
                  uint32_t n_chunks, uint32_t from, kd_chunk_sums sums[PAIRS][ROWS])
 {
+    constexpr int chunks = SPLIT ? KD_FUSED_SLOT_CHUNKS : ROWS;
 #pragma unroll 2
     for (uint32_t c = 0; c < n_chunks; c++) {
         uint4 a[KD_FUSED_SLOT_CHUNKS];
 #pragma unroll
-        for (uint32_t i = 0; i < (SPLIT ? KD_FUSED_SLOT_CHUNKS : ROWS); i++) {
-            a[i] = *kd_fused_slot(warp, from + c, i);
+        for (uint32_t i = 0; i < chunks; i++) {
+            a[i] = *kd_fused_slot<chunks>(warp, from + c, i);
         }
 #pragma unroll
         for (uint32_t p = 0; p < PAIRS; p++) {
@@ -150,7 +153,7 @@ static __device__ __forceinline__ void kd_fused_finish(const kd_fused_warp *warp
                                                        const kd_fused_layer *layer, uint32_t chunk,
                                                        uint32_t row_tile, kd_chunk_sums *sums)
 {
-    uint4 *slot = kd_fused_slot(warp, layer->to + chunk, row_tile);
+    uint4 *slot = kd_fused_slot<KD_FUSED_SLOT_CHUNKS>(warp, layer->to + chunk, row_tile);
     if (TRACED) {
         kd_chunk_sums slopes;
 #pragma unroll
@@ -278,15 +281,16 @@ static __device__ __forceinline__ void kd_fused_first_layer(const kd_fused_warp 
     }
 }
 
-/** Put chunks from slot `from` on into the trace, transposed: a factor of the weight gradients. */
-template <int ROWS>
+/** Put chunks from slot `from` on, of CHUNKS each, into the trace, transposed: a factor of the
+ * weight gradients. */
+template <int ROWS, int CHUNKS>
 static __device__ __forceinline__ void kd_fused_save(const kd_fused_warp *warp, uint32_t from,
                                                      uint32_t n_chunks, uint32_t to)
 {
     for (uint32_t chunk = warp->column; chunk < n_chunks; chunk += warp->columns) {
 #pragma unroll
         for (uint32_t r = 0; r < ROWS; r++) {
-            const uint4 values = *kd_fused_slot(warp, from + chunk, r);
+            const uint4 values = *kd_fused_slot<CHUNKS>(warp, from + chunk, r);
             *kd_fused_trace(warp, to + chunk, r) = kd_transpose_chunk(values);
         }
     }
@@ -301,8 +305,10 @@ kd_fused_carry(const kd_fused_plan *plan, const kd_fused_warp *warp, const kd_fu
     for (uint32_t l = 1; l < plan->n_layers; l++) {
         const kd_fused_layer *layer = &plan->layers[l];
         kd_fused_meet();
-        if (TRACED)
-            kd_fused_save<ROWS>(warp, layer->from, KD_FUSED_CHUNKS(layer->n_in), layer->inputs);
+        if (TRACED) {
+            kd_fused_save<ROWS, KD_FUSED_SLOT_CHUNKS>(warp, layer->from,
+                                                      KD_FUSED_CHUNKS(layer->n_in), layer->inputs);
+        }
         if ((layer->flags & KD_FUSED_LAST) == 0) kd_fused_layer_forward<ROWS, TRACED>(warp, layer);
     }
 }
@@ -325,15 +331,16 @@ kd_fused_last_layer(const kd_fused_plan *plan, const kd_fused_warp *warp, kd_chu
     }
 }
 
-/** The running warp of a block of KD_FUSED_THREADS threads; blockIdx.y is the network. */
+/** The running warp of a block of KD_FUSED_THREADS threads, whose row groups have that many chunks
+ * of shared memory; blockIdx.y is the network. */
 static __device__ __forceinline__ kd_fused_warp kd_fused_warp_here(const kd_fused_plan *plan,
                                                                    const kd_fused_batch *batch,
-                                                                   uint4 *shared, uint32_t slots)
+                                                                   uint4 *shared, uint32_t chunks)
 {
     const uint32_t index = threadIdx.x / 32, group = index / plan->columns;
     const size_t network = blockIdx.y, groups = KD_FUSED_WARPS / plan->columns;
     kd_fused_warp warp;
-    warp.slots = shared + (size_t)group * slots * KD_FUSED_SLOT_CHUNKS * 32;
+    warp.slots = shared + (size_t)group * chunks * 32;
     warp.packed = (const uint4 *)batch->packed + network * 3 * plan->matrices * 32;
     warp.params = batch->params + network * plan->n_params;
     warp.rests = (size_t)plan->matrices * 32;
@@ -347,11 +354,10 @@ static __device__ __forceinline__ kd_fused_warp kd_fused_warp_here(const kd_fuse
     return warp;
 }
 
-/** Bytes of shared memory of a block whose row groups have that many slots. */
-static inline size_t kd_fused_shared_size(const kd_fused_plan *plan, uint32_t slots)
+/** Bytes of shared memory of a block whose row groups have that many chunks. */
+static inline size_t kd_fused_shared_size(const kd_fused_plan *plan, uint32_t chunks)
 {
-    return (size_t)(KD_FUSED_WARPS / plan->columns) * slots * KD_FUSED_SLOT_CHUNKS * 32 *
-           sizeof(uint4);
+    return (size_t)(KD_FUSED_WARPS / plan->columns) * chunks * 32 * sizeof(uint4);
 }
 
 #endif

@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(KD_FUSED_THREADS, 4)
                          const __grid_constant__ kd_fused_batch batch, sample_source source)
 {
     KD_DYNAMIC_SHARED(shared);
-    const kd_fused_warp warp = kd_fused_warp_here(&plan, &batch, (uint4 *)shared, plan.slots);
+    const kd_fused_warp warp = kd_fused_warp_here(&plan, &batch, (uint4 *)shared, plan.chunks);
     const size_t network = blockIdx.y, n = batch.n;
     if (source.coords != NULL) source.coords += network * n * plan.n_inputs;
     const kd_fused_coords coords = load_coords<ROWS>(&source, &warp, n, plan.n_inputs);
@@ -81,7 +81,7 @@ static int launch_fused_forward(const kd_fused_plan *plan, const kd_fused_batch 
                                 const sample_source *source, cudaStream_t stream)
 {
     const size_t block_rows = kd_fused_block_rows(plan);
-    const size_t shared_size = kd_fused_shared_size(plan, plan->slots);
+    const size_t shared_size = kd_fused_shared_size(plan, plan->chunks);
     const dim3 grid((unsigned)((batch->n + block_rows - 1) / block_rows),
                     (unsigned)batch->n_networks);
     const cudaError_t status =

@@ -90,12 +90,13 @@ static __device__ void turn_around(const kd_fused_plan *plan, const kd_fused_war
     __syncwarp();
 #pragma unroll
     for (uint32_t r = 0; r < ROWS; r++) {
-        *kd_fused_slot(warp, layer->by_sum, r) = pack_saturated(&sums[r]);
+        *kd_fused_slot<ROWS>(warp, layer->by_sum, r) = pack_saturated(&sums[r]);
     }
 }
 
 /* The derivatives by a layer's input [PAIRS chunks] are those by the layer before's output: through
  * its slope they become the derivatives by its W x + b. */
+template <int ROWS>
 static __device__ void finish_backward(const kd_fused_plan *plan, const kd_fused_warp *warp,
                                        uint32_t l, uint32_t chunk, uint32_t row_tile,
                                        kd_chunk_sums *sums)
@@ -104,7 +105,7 @@ static __device__ void finish_backward(const kd_fused_plan *plan, const kd_fused
     const float share = (before->flags & KD_FUSED_ADDS) != 0 ? plan->share : 1.0f;
     kd_chunk_sums slopes;
     if ((layer->flags & KD_FUSED_STREAM) != 0) {
-        *kd_fused_slot(warp, plan->by_stream + chunk, row_tile) = pack_saturated(sums);
+        *kd_fused_slot<ROWS>(warp, plan->by_stream + chunk, row_tile) = pack_saturated(sums);
     }
     kd_unpack_chunk(*kd_fused_trace(warp, before->slopes + chunk, row_tile), &slopes);
 #pragma unroll
@@ -112,7 +113,7 @@ static __device__ void finish_backward(const kd_fused_plan *plan, const kd_fused
         sums->low[i] *= share * slopes.low[i];
         sums->high[i] *= share * slopes.high[i];
     }
-    *kd_fused_slot(warp, before->by_sum + chunk, row_tile) = pack_saturated(sums);
+    *kd_fused_slot<ROWS>(warp, before->by_sum + chunk, row_tile) = pack_saturated(sums);
 }
 
 /* The part of the derivative by the stream that skips the block: a share of that behind it. */
@@ -125,7 +126,7 @@ static __device__ void start_backward(const kd_fused_plan *plan, const kd_fused_
 #pragma unroll
     for (uint32_t r = 0; r < ROWS; r++) {
         uint4 behind = make_uint4(0, 0, 0, 0);
-        if (share > 0) behind = *kd_fused_slot(warp, plan->by_stream + chunk, r);
+        if (share > 0) behind = *kd_fused_slot<ROWS>(warp, plan->by_stream + chunk, r);
         kd_unpack_chunk(behind, &sums[r]);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
@@ -153,7 +154,7 @@ inputs_backward(const kd_fused_plan *plan, const kd_fused_warp *warp, uint32_t l
     for (uint32_t p = 0; p < PAIRS; p++) {
 #pragma unroll
         for (uint32_t r = 0; r < ROWS; r++) {
-            finish_backward(plan, warp, l, chunk + p, r, &sums[p][r]);
+            finish_backward<ROWS>(plan, warp, l, chunk + p, r, &sums[p][r]);
         }
     }
 }
@@ -181,7 +182,8 @@ static __device__ __forceinline__ void carry_back(const kd_fused_plan *plan,
     for (uint32_t l = plan->n_layers - 1;; l--) {
         const kd_fused_layer *layer = &plan->layers[l];
         kd_fused_meet();
-        kd_fused_save<ROWS>(warp, layer->by_sum, KD_FUSED_CHUNKS(layer->n_out), layer->slopes);
+        kd_fused_save<ROWS, ROWS>(warp, layer->by_sum, KD_FUSED_CHUNKS(layer->n_out),
+                                  layer->slopes);
         if (l == 0) return;
         layer_backward<ROWS>(plan, warp, l);
     }
@@ -197,8 +199,7 @@ __global__ void __launch_bounds__(KD_FUSED_THREADS, 3)
     const size_t network = blockIdx.y, n = batch.n;
     char *workspace = (char *)batch.workspace + network * split.size;
     const float *targets = batch.targets + network * n * plan.n_outputs;
-    kd_fused_warp warp =
-        kd_fused_warp_here(&plan, &batch, (uint4 *)shared, max(plan.slots, plan.slots_backward));
+    kd_fused_warp warp = kd_fused_warp_here(&plan, &batch, (uint4 *)shared, plan.gradient_chunks);
     warp.trace_stride = (size_t)plan.trace * 32;
     warp.trace = (uint4 *)workspace + warp.first_row / KD_FUSED_CHUNK * warp.trace_stride;
     warp.first_row += first;
@@ -222,15 +223,15 @@ static int launch_fused_gradient(const kd_fused_plan *plan, const kd_fused_split
                                  const kd_fused_batch *batch, const kd_fused_range *range,
                                  cudaStream_t stream)
 {
-    const uint32_t slots = max(plan->slots, plan->slots_backward);
+    const size_t shared_size = kd_fused_shared_size(plan, plan->gradient_chunks);
     const dim3 grid((unsigned)(range->rows / kd_fused_block_rows(plan)),
                     (unsigned)batch->n_networks);
     const cudaError_t status =
         cudaFuncSetAttribute(fused_gradient_kernel<ROWS>,
                              cudaFuncAttributeMaxDynamicSharedMemorySize, KD_FUSED_SHARED_SIZE);
     if (status != cudaSuccess) return (int)status;
-    KD_LAUNCH(fused_gradient_kernel<ROWS>, grid, dim3(KD_FUSED_THREADS),
-              kd_fused_shared_size(plan, slots), stream, *plan, *batch, *split, range->first);
+    KD_LAUNCH(fused_gradient_kernel<ROWS>, grid, dim3(KD_FUSED_THREADS), shared_size, stream, *plan,
+              *batch, *split, range->first);
     return (int)cudaGetLastError();
 }
 

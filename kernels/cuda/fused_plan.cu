@@ -96,7 +96,7 @@ static uint16_t layer_flags(const kd_net *net, int l)
 static void place_forward(const kd_net *net, kd_fused_plan *plan)
 {
     const uint32_t inner = stream_chunks(net);
-    plan->slots = inner;
+    uint32_t slots = inner;
     for (int l = 0; l < net->n_layers - 1; l++) {
         kd_fused_layer *layer = &plan->layers[l], *after = &plan->layers[l + 1];
         const uint32_t n_in = l == 0 ? 0 : KD_FUSED_CHUNKS(layer->n_in);
@@ -105,8 +105,9 @@ static void place_forward(const kd_net *net, kd_fused_plan *plan)
         const uint32_t to = makes_stream(net, l) ? 0 : is_taken ? end : inner;
         layer->to = (uint16_t)to;
         after->from = (uint16_t)to;
-        plan->slots = max_of(plan->slots, to + n_out);
+        slots = max_of(slots, to + n_out);
     }
+    plan->chunks = slots * KD_FUSED_SLOT_CHUNKS;
 }
 
 /* Where the derivative by the sums of layer `l` goes: layers that make the stream have a place of
@@ -125,14 +126,15 @@ static uint32_t place_by_sum(const kd_net *net, const kd_fused_plan *plan, int l
  * in a row. */
 static void place_backward(const kd_net *net, kd_fused_plan *plan)
 {
+    uint32_t slots = stream_chunks(net);
     plan->by_stream = 0;
-    plan->slots_backward = stream_chunks(net);
     for (int l = 0; l < net->n_layers; l++) {
         kd_fused_layer *layer = &plan->layers[l];
         const uint32_t by_sum = place_by_sum(net, plan, l);
         layer->by_sum = (uint16_t)by_sum;
-        plan->slots_backward = max_of(plan->slots_backward, by_sum + KD_FUSED_CHUNKS(layer->n_out));
+        slots = max_of(slots, by_sum + KD_FUSED_CHUNKS(layer->n_out));
     }
+    plan->gradient_chunks = max_of(plan->chunks, slots * plan->tiles);
 }
 
 static void place_layer(const kd_net *net, int l, kd_fused_plan *plan)

@@ -3,14 +3,15 @@
  * the kernels by value, hence its small types.
  *
  * What the kernels take, for blocks of 128 threads. Registers of a thread (nvcc 13.0; nothing is
- * spilled), and KB of shared memory of a block, for blocks of 3 layers / of 2:
+ * spilled), and KB of shared memory of a block, for bottleneck / plain / even blocks (even ones of
+ * m = 256: as of 128):
  *
- *                      8.0   8.6   8.9   9.0     m = 8      16      32      64     128
- *     forward           89    89    89    82   16 / 16 28 / 32 56 / 64 56 / 64 56 / 64
- *     with halves       94    94    94    94   the same
- *     gradient         102   102   102    97   24 / 24 40 / 48 80 / 96 80 / 96 80 / 96
- *     with halves      124   125   125   117   the same
- *     weights          128   128   128   128         0       0       0       0       0
+ *                 8.0   8.6   8.9   9.0      m = 8        16        32        64       128
+ *     forward      89    89    89    82  16/16/ 8  28/32/ 8  56/64/16  56/64/32  56/64/64
+ *      halves      94    94    94    94  the same
+ *     gradient    102   102   102    97  the same
+ *      halves     125   125   125   117  24/24/12  40/48/12  80/96/24  80/96/48  80/96/96
+ *     weights     128   128   128   128  0
  */
 #ifndef KD_CUDA_FUSED_PLAN_H
 #define KD_CUDA_FUSED_PLAN_H
@@ -21,7 +22,8 @@
 
 enum {
     KD_FUSED_CHUNK = 16,      /* neurons of a chunk, and samples of a row tile */
-    KD_FUSED_SLOT_CHUNKS = 2, /* of a slot: two row tiles, or a row tile's halves and their rests */
+    KD_FUSED_SLOT_CHUNKS = 2, /* of a slot: two row tiles, or a row tile's halves and their rests;
+                               * backward, where there are no rests, plan->tiles */
     KD_FUSED_WARPS = 4,       /* of a block */
     KD_FUSED_THREADS = 32 * KD_FUSED_WARPS,
     KD_FUSED_TILE_OUT = 2,           /* chunks of outputs of one tile of a weight gradient */
@@ -66,12 +68,12 @@ typedef struct kd_fused_plan {
     uint32_t columns;  /* warps that share a row group's neurons; WARPS / columns row groups */
     uint32_t tiles;    /* row tiles of a row group: 2, or 1 with split factors */
     uint32_t matrices; /* chunks of all W; in packed W, the rests of W, W^T */
-    uint32_t slots;    /* shared memory of a row group, forward */
-    uint32_t slots_backward;
-    uint32_t by_stream; /* slot of the derivative by the residual stream */
-    uint32_t trace;     /* chunks of a row tile's trace */
-    uint32_t n_tiles;   /* of all weight gradients */
-    float share;        /* what a block passes on of its input and of its layers' answer */
+    uint32_t chunks;   /* of shared memory of a row group, forward */
+    uint32_t gradient_chunks; /* the same, forward and backward */
+    uint32_t by_stream;       /* slot of the derivative by the residual stream */
+    uint32_t trace;           /* chunks of a row tile's trace */
+    uint32_t n_tiles;         /* of all weight gradients */
+    float share;              /* what a block passes on of its input and of its layers' answer */
     kd_fused_layer layers[KD_NET_MAX_LAYERS];
 } kd_fused_plan;
 
