@@ -1,6 +1,7 @@
 /* Times one backend on one network; bench_cpu.py runs it beside other programs. Not a test.
- *   bench_backends BACKEND WIDTH DEPTH INPUTS THREADS BATCH OPTIMIZER SECONDS [PRECISION]
+ *   bench_backends BACKEND WIDTH DEPTH INPUTS THREADS BATCH OPTIMIZER SECONDS [PRECISION [BLOCKS]]
  * e.g.  bench_backends cpu 32 3 4 1 2048 muon 1
+ * BLOCKS: bottleneck, unless "even", as in the default network, is given.
  * Prints one line: samples per second of training (gradient and optimiser) and of decoding a grid,
  * weights of the network, and the bytes that training took beside the batch. Each figure is the
  * best of many short runs, since other programs may use the machine too. */
@@ -108,12 +109,24 @@ static kdinr_precision read_precision(const char *text)
     return strcmp(text, "tf32") == 0 ? KDINR_PRECISION_TF32 : KDINR_PRECISION_32;
 }
 
+static net_case read_shape(int argc, char **argv)
+{
+    const bool even = argc > 10 && strcmp(argv[10], "even") == 0;
+    return (net_case){.width = atoi(argv[2]),
+                      .depth = atoi(argv[3]),
+                      .n_inputs = atoi(argv[4]),
+                      .n_outputs = 1,
+                      .block_layers = even ? 2 : 3,
+                      .flat = even,
+                      .skip = even ? KD_SKIP_SUM : KD_SKIP_MEAN};
+}
+
 int main(int argc, char **argv)
 {
     kdinr_error error;
-    if (argc != 9 && argc != 10) {
+    if (argc < 9 || argc > 11) {
         fprintf(stderr, "usage: bench_backends BACKEND WIDTH DEPTH INPUTS THREADS BATCH "
-                        "muon|adam SECONDS [32|tf32|mixed|16]\n");
+                        "muon|adam SECONDS [32|tf32|mixed|16 [bottleneck|even]]\n");
         return 2;
     }
     bench b = {.config = {.n_threads = atoi(argv[5]),
@@ -121,13 +134,9 @@ int main(int argc, char **argv)
                           .optimizer = strcmp(argv[7], "adam") == 0 ? KDINR_OPTIMIZER_ADAM
                                                                     : KDINR_OPTIMIZER_MUON,
                           .max_batch = (size_t)atol(argv[6]),
-                          .precision = argc == 10 ? read_precision(argv[9]) : KDINR_PRECISION_AUTO},
+                          .precision = argc > 9 ? read_precision(argv[9]) : KDINR_PRECISION_AUTO},
                .seconds = atof(argv[8])};
-    const net_case shape = {.width = atoi(argv[2]),
-                            .depth = atoi(argv[3]),
-                            .n_inputs = atoi(argv[4]),
-                            .n_outputs = 1,
-                            .block_layers = 3};
+    const net_case shape = read_shape(argc, argv);
     net_make(&shape, &b.net);
     if (kd_backend_find(argv[1], &b.backend, &error) != KDINR_OK) {
         fprintf(stderr, "%s\n", error.message);

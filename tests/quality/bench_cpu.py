@@ -37,7 +37,7 @@ def work_sgemm():
     print(best_rate(lambda: a @ a, 2 * 2048**3 * 1e-9))
 
 
-def make_torch_network(width, depth, n_inputs):
+def make_torch_network(width, depth, n_inputs, blocks="bottleneck"):
     import torch
 
     class Layer(torch.nn.Linear):
@@ -53,6 +53,17 @@ def make_torch_network(width, depth, n_inputs):
         def forward(self, h):
             return 0.5 * (h + self.f(h))
 
+    class EvenBlock(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.f = torch.nn.Sequential(Layer(width, width), Layer(width, width))
+
+        def forward(self, h):
+            return h + self.f(h)
+
+    if blocks == "even":
+        return torch.nn.Sequential(Layer(n_inputs, width), *[EvenBlock() for _ in range(depth)],
+                                   torch.nn.Linear(width, 1))
     return torch.nn.Sequential(Layer(n_inputs, width), Layer(width, 2 * width),
                                Layer(2 * width, 4 * width), *[Block() for _ in range(depth)],
                                torch.nn.Linear(4 * width, 1))

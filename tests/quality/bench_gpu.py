@@ -3,11 +3,12 @@
 
     bench_gpu.py BIN_FOLDER [--quick] [--seconds S] [-o OUT.json]
 
-BIN_FOLDER is the build's bin folder, with bench_gpu and bench_backends. For each width, depth and
-precision: samples per second of training (gradient and Muon at batch 2^16) and of decoding a grid
-into host memory; their share of the fp16 product rate of cuBLAS (6 and 2 FLOP per weight and sample,
-nothing counted for the sines) and of the sine limit, both measured in this run. PyTorch, if found, does the same
-network at batch 2^16 under fp16 autocast, compiled, with fused Adam; its decoding stays on the device.
+BIN_FOLDER is the build's bin folder, with bench_gpu and bench_backends. For each kind of blocks (even, as
+in the default network, and the paper's bottleneck), width, depth and precision: samples per second of
+training (gradient and Muon at batch 2^16) and of decoding a grid into host memory; their share of the fp16
+product rate of cuBLAS (6 and 2 FLOP per weight and sample, nothing counted for the sines) and of the sine
+limit, both measured in this run. PyTorch, if found, does the same network at batch 2^16 under fp16
+autocast, compiled, with fused Adam; its decoding stays on the device.
 Exit code 77: there is no device. What this prints without one has never been seen: the numbers are
 unproven until it ran on a GPU.
 """
@@ -20,6 +21,8 @@ import bench_cpu
 
 BATCH = 1 << 16
 PRECISIONS = ("32", "tf32", "mixed", "16")
+SHAPES = {"even": ((3,), (16, 32, 64, 96, 128)), "bottleneck": ((2, 3, 10), (8, 16, 32, 64, 128))}
+QUICK_DEPTH = 3
 PAPER_SAMPLES = 640 * 256 * 256 // 64 * 0.5 * 400  # one coordinate per 4^3 block, rate 0.5, 400 epochs
 
 
@@ -35,12 +38,13 @@ def peaks(folder):
     return json.loads(done.stdout)
 
 
-def count_sines(width, depth):
-    return 7 * width + depth * 6 * width
+def count_sines(blocks, width, depth):
+    return (1 + 2 * depth) * width if blocks == "even" else (7 + 6 * depth) * width
 
 
-def ours(folder, width, depth, precision, seconds):
-    done = run(folder + "/bench_backends", "cuda", width, depth, 4, 0, BATCH, "muon", seconds, precision)
+def ours(folder, blocks, width, depth, precision, seconds):
+    done = run(folder + "/bench_backends", "cuda", width, depth, 4, 0, BATCH, "muon", seconds, precision,
+               blocks)
     if done.returncode != 0:
         return {"error": done.stderr.strip()}
     train, decode, weights, _ = map(float, done.stdout.split())
@@ -48,16 +52,16 @@ def ours(folder, width, depth, precision, seconds):
 
 
 def add_shares(row, limits):
-    sines = count_sines(row["width"], row["depth"])
+    sines = count_sines(row["blocks"], row["width"], row["depth"])
     for kind, flops, n_sines in (("train", 6, 2 * sines), ("decode", 2, sines)):
         row[kind + "_of_half_flops"] = row[kind] * flops * row["weights"] / limits["half_flops"]
         row[kind + "_of_sines"] = row[kind] * n_sines / limits["sines"]
 
 
-def torch_rates(width, depth, seconds):
+def torch_rates(blocks, width, depth, seconds):
     """Samples per second of training and decoding; run in a process of its own."""
     import torch
-    net = bench_cpu.make_torch_network(width, depth, 4).cuda()
+    net = bench_cpu.make_torch_network(width, depth, 4, blocks).cuda()
     adam = torch.optim.Adam(net.parameters(), lr=1e-6, fused=True)
     coords, targets = torch.rand(BATCH, 4, device="cuda") * 2 - 1, torch.rand(BATCH, 1, device="cuda")
     scaler = torch.amp.GradScaler("cuda")
@@ -85,19 +89,19 @@ def torch_rates(width, depth, seconds):
                       "decode": bench_cpu.best_rate(decode, BATCH, seconds)}))
 
 
-def measure_torch(width, depth, seconds):
-    done = run(sys.executable, __file__, "--torch", width, depth, seconds)
+def measure_torch(blocks, width, depth, seconds):
+    done = run(sys.executable, __file__, "--torch", blocks, width, depth, seconds)
     if done.returncode != 0:
         return {"error": (done.stderr.strip().splitlines() or ["failed"])[-1]}
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def measure(folder, width, depth, seconds, limits, with_torch):
+def measure(folder, shape, seconds, limits, with_torch):
     rows = []
-    beside = measure_torch(width, depth, seconds) if with_torch else {"error": "not found"}
+    beside = measure_torch(*shape, seconds) if with_torch else {"error": "not found"}
     for precision in PRECISIONS:
-        row = {"width": width, "depth": depth, "precision": precision,
-               **ours(folder, width, depth, precision, seconds)}
+        row = {**dict(zip(("blocks", "width", "depth"), shape)), "precision": precision,
+               **ours(folder, *shape, precision, seconds)}
         if "error" not in row:
             add_shares(row, limits)
             row["paper_step_seconds"] = PAPER_SAMPLES / row["train"]
@@ -113,7 +117,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
-    parser.add_argument("--quick", action="store_true", help="depth 3 only")
+    parser.add_argument("--quick", action="store_true", help=f"depth {QUICK_DEPTH} only")
     parser.add_argument("--seconds", type=float, default=0.5, help="for one figure [0.5]")
     parser.add_argument("-o", dest="output", help="file to write as well")
     arguments = parser.parse_args()
@@ -121,9 +125,11 @@ def main():
     print(json.dumps(limits), flush=True)
     with_torch = bench_cpu.has_torch()
     rows = []
-    for depth in (3,) if arguments.quick else (2, 3, 10):
-        for width in (8, 16, 32, 64, 128):
-            rows += measure(arguments.folder, width, depth, arguments.seconds, limits, with_torch)
+    for blocks, (depths, widths) in SHAPES.items():
+        for depth in depths:
+            for width in widths if depth == QUICK_DEPTH or not arguments.quick else ():
+                rows += measure(arguments.folder, (blocks, width, depth), arguments.seconds, limits,
+                                with_torch)
     result = {**limits, "torch": with_torch, "rows": rows}
     if arguments.output:
         with open(arguments.output, "w", encoding="ascii") as file:
@@ -133,6 +139,6 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--torch"]:
-        torch_rates(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+        torch_rates(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))
     else:
         main()
