@@ -3,11 +3,12 @@
  *
  * What backward needs is saved, not computed again: per neuron the input and the slope (4 bytes),
  * whose place the derivative by W x + b then takes. Computing again would cost a third more
- * products and sines. The traces of KD_FUSED_TRACE_BLOCKS blocks are in memory at once, about two
- * blocks per multiprocessor of a large device: 53 MB at m = 32, d = 3, near such a device's L2
- * cache (twice that with halves). Weight gradients are a product that sums over samples, so they
- * are left to a kernel that sums over many: with a tile's 32 each fp32 sum would move once per two
- * products. */
+ * products and sines. The traces of at least KD_FUSED_TRACE_BLOCKS blocks are in memory at once,
+ * about two blocks per multiprocessor of a large device: for bottleneck blocks 53 MB at m = 32,
+ * d = 3, near such a device's L2 cache (twice that with halves). Networks with smaller traces, as
+ * even ones of m up to 64, have more blocks, as long as all fit well into that cache. Weight
+ * gradients are a product that sums over samples, so they are left to a kernel that sums over many:
+ * with a tile's 32 each fp32 sum would move once per two products. */
 #include "cuda/fused_device.h"
 #include "cuda/fused_weights.h"
 #include "cuda/launch.h"

@@ -178,11 +178,19 @@ void kd_fused_plan_make(const kd_net *net, bool halves, kd_fused_plan *plan)
     place_backward(net, plan);
 }
 
+/* Blocks whose traces are in memory at once. */
+static size_t most_blocks(const kd_fused_plan *plan)
+{
+    const size_t size = kd_fused_block_rows(plan) / KD_FUSED_CHUNK * plan->trace * CHUNK_SIZE;
+    const size_t fitting = KD_FUSED_TRACE_SIZE / size;
+    return fitting > KD_FUSED_TRACE_BLOCKS ? fitting : KD_FUSED_TRACE_BLOCKS;
+}
+
 void kd_fused_split_make(const kd_fused_plan *plan, size_t n, kd_fused_split *split)
 {
     const size_t block_rows = kd_fused_block_rows(plan);
     const size_t n_blocks = (n + block_rows - 1) / block_rows;
-    const size_t most = KD_FUSED_TRACE_BLOCKS, blocks = n_blocks < most ? n_blocks : most;
+    const size_t most = most_blocks(plan), blocks = n_blocks < most ? n_blocks : most;
     const size_t row_tiles = blocks * block_rows / KD_FUSED_CHUNK;
     size_t slices = WEIGHT_WARPS / plan->n_tiles;
 

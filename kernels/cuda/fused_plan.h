@@ -33,9 +33,11 @@ enum {
     KD_FUSED_MAX_SLICES = 64 /* parts of the samples whose weight gradients are summed apart */
 };
 
-/* Blocks whose traces are in memory at once. */
+/* Blocks whose traces are in memory at once: this many, or more if their traces take at most so
+ * many bytes. The tests set small numbers. */
 #ifndef KD_FUSED_TRACE_BLOCKS
 #define KD_FUSED_TRACE_BLOCKS 256
+#define KD_FUSED_TRACE_SIZE   ((size_t)32 << 20)
 #endif
 
 /* Derivatives are multiplied by this, so that those of a nearly perfect network stay above fp16's
