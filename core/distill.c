@@ -21,7 +21,11 @@ typedef struct pool {
     kd_run *run;
     const kd_lesson *lesson;
     const kd_student_plan *plan;
-    const kd_student *student;
+    kd_student *student;
+    kd_schedule schedule;
+    kd_rounding rounding;
+    kd_supply supply;
+    kd_source source;
     kd_sampler *sampler;
     uint64_t key;
     int n_active;      /* steps that have present samples */
@@ -287,7 +291,7 @@ static kdinr_status choose_units(void *user, const float *params, float *units, 
 }
 
 /* The same at places that stand for the whole brick. */
-static kdinr_status measure_sensitivity(pool *p, kd_student *student, kdinr_error *error)
+static kdinr_status measure_sensitivity(pool *p, kdinr_error *error)
 {
     kd_sampler_free(p->sampler);
     p->sampler = NULL;
@@ -295,41 +299,93 @@ static kdinr_status measure_sensitivity(pool *p, kd_student *student, kdinr_erro
                              KDINR_SAMPLING_UNIFORM, 0.0, &p->sampler, error));
     p->n = p->n < PROBE_ROWS ? p->n : PROBE_ROWS;
     KD_TRY(pool_fill(p, 0, error));
-    return probe_pool(p, student->params, student->sensitivity, error);
+    return probe_pool(p, p->student->params, p->student->sensitivity, error);
 }
 
-kdinr_status kd_distill_train(kd_run *run, const kd_lesson *lesson, const kd_student_plan *plan,
-                              kd_student *student, kdinr_error *error)
+static kdinr_status finish(void *user, kdinr_error *error)
 {
-    const kdinr_options *options = run->options;
-    const size_t batch = plan->schedule.batch;
-    pool p = {.run = run, .lesson = lesson, .plan = plan, .student = student, .first = UINT64_MAX};
-    const kd_rounding rounding = {choose_units, &p};
-    kd_schedule schedule = plan->schedule;
-    kdinr_status status = KDINR_OK;
+    pool *p = user;
+    kd_student *student = p->student;
 
-    memset(student, 0, sizeof *student);
-    if (window_range(lesson, student)) return kd_run_advance(run, plan->schedule.work, error);
-    kd_net_layout(&plan->shape, &student->net);
-    p.key = kd_rng_key(options->seed, ~plan->stream);
-    p.n = batch > POOL_ROWS ? batch : POOL_ROWS / batch * batch;
-    KD_TRY_DONE(pool_allocate(&p, error));
-    KD_TRY_DONE(pool_open_teachers(&p, error));
-    KD_TRY_DONE(kd_sampler_create(&lesson->blocks, lesson->entropy, lesson->present,
-                                  options->sampling, options->epsilon, &p.sampler, error));
-    KD_TRY_DONE(initialise(run, lesson, plan, student, error));
-    const kd_supply supply =
-        kd_sampler_supply(p.sampler, lesson->brick, p.key, p.n_active, p.learnt);
-    const kd_source source = {draw_from_pool, &p, &supply};
-    schedule.rounding = plan->size > 0.0 ? &rounding : NULL;
-    KD_TRY_DONE(kd_train(run, &student->net, &source, &schedule, student->params, &student->outcome,
-                         error));
-    if (kd_share_has(run->share)) KD_TRY_DONE(measure_sensitivity(&p, student, error));
-    status = kd_share_bytes(run->share, student->sensitivity, sizeof student->sensitivity, error);
+    if (kd_share_has(p->run->share)) KD_TRY(measure_sensitivity(p, error));
+    return kd_share_bytes(p->run->share, student->sensitivity, sizeof student->sensitivity, error);
+}
 
-done:
-    pool_free(&p);
-    if (status != KDINR_OK) kd_student_free(student);
+/* The batches, and the student's initial parameters. */
+static kdinr_status prepare(pool *p, kdinr_error *error)
+{
+    const kdinr_options *options = p->run->options;
+    const kd_lesson *lesson = p->lesson;
+    const size_t batch = p->plan->schedule.batch;
+
+    kd_net_layout(&p->plan->shape, &p->student->net);
+    p->key = kd_rng_key(options->seed, ~p->plan->stream);
+    p->n = batch > POOL_ROWS ? batch : POOL_ROWS / batch * batch;
+    KD_TRY(pool_allocate(p, error));
+    KD_TRY(pool_open_teachers(p, error));
+    KD_TRY(kd_sampler_create(&lesson->blocks, lesson->entropy, lesson->present, options->sampling,
+                             options->epsilon, &p->sampler, error));
+    KD_TRY(initialise(p->run, lesson, p->plan, p->student, error));
+    p->supply = kd_sampler_supply(p->sampler, lesson->brick, p->key, p->n_active, p->learnt);
+    p->source = (kd_source){draw_from_pool, p, &p->supply};
+    p->rounding = (kd_rounding){choose_units, p};
+    p->schedule = p->plan->schedule;
+    p->schedule.rounding = p->plan->size > 0.0 ? &p->rounding : NULL;
+    return KDINR_OK;
+}
+
+/* pools, trainings: scratch [n] */
+static kdinr_status train(kd_run *run, const kd_distill_task *tasks, size_t n, pool *pools,
+                          kd_training *trainings, kdinr_error *error)
+{
+    size_t n_trainings = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        kd_student *student = tasks[i].student;
+        pool *p = &pools[i];
+
+        *p = (pool){.run = run,
+                    .lesson = &tasks[i].lesson,
+                    .plan = &tasks[i].plan,
+                    .student = student,
+                    .first = UINT64_MAX};
+        if (window_range(p->lesson, student)) {
+            KD_TRY(kd_run_advance(run, p->plan->schedule.work, error));
+            continue;
+        }
+        KD_TRY(prepare(p, error));
+        trainings[n_trainings++] = (kd_training){.net = &student->net,
+                                                 .source = &p->source,
+                                                 .schedule = &p->schedule,
+                                                 .params = student->params,
+                                                 .outcome = &student->outcome,
+                                                 .finish = finish,
+                                                 .user = p};
+    }
+    return n_trainings == 0 ? KDINR_OK : kd_train(run, trainings, n_trainings, error);
+}
+
+kdinr_status kd_distill_train(kd_run *run, const kd_distill_task *tasks, size_t n,
+                              kdinr_error *error)
+{
+    pool *pools = calloc(n, sizeof *pools);
+    kd_training *trainings = calloc(n, sizeof *trainings);
+    kdinr_status status;
+
+    for (size_t i = 0; i < n; i++) {
+        memset(tasks[i].student, 0, sizeof *tasks[i].student);
+    }
+    if (pools == NULL || trainings == NULL) {
+        status = kd_fail_memory(error, n * sizeof *pools, "students");
+    } else {
+        status = train(run, tasks, n, pools, trainings, error);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (pools != NULL) pool_free(&pools[i]);
+        if (status != KDINR_OK) kd_student_free(tasks[i].student);
+    }
+    free(pools);
+    free(trainings);
     return status;
 }
 

@@ -44,12 +44,19 @@ typedef struct kd_student_plan {
     uint64_t stream; /* of random numbers, unique to (array, window, brick) */
 } kd_student_plan;
 
-/** Train one student. With options->warm_start it starts between random weights and the middle
+/** One student to train. */
+typedef struct kd_distill_task {
+    kd_lesson lesson;
+    kd_student_plan plan;
+    kd_student *student; /* out */
+} kd_distill_task;
+
+/** Train n students. With options->warm_start one starts between random weights and the middle
  *  teacher's, if the shapes agree. When no teacher has a network and all ranges agree, the student
  *  is a constant.
  *  errors  as kd_train */
-kdinr_status kd_distill_train(kd_run *run, const kd_lesson *lesson, const kd_student_plan *plan,
-                              kd_student *student, kdinr_error *error);
+kdinr_status kd_distill_train(kd_run *run, const kd_distill_task *tasks, size_t n,
+                              kdinr_error *error);
 
 /** Free what the student owns. */
 void kd_student_free(kd_student *student);

@@ -330,8 +330,8 @@ static const float pilot_omegas[] = {4, 6, 8, 11, 15, 20, 30};
 enum { N_OMEGAS = sizeof pilot_omegas / sizeof *pilot_omegas };
 
 /* A short training from one frequency. */
-static kdinr_status try_omega(kd_run *run, const kd_cut *cut, const kd_plan *plan, float omega,
-                              kd_teacher *teacher, kdinr_error *error)
+static kd_teacher_task try_omega(const kd_run *run, const kd_cut *cut, const kd_plan *plan,
+                                 float omega, kd_teacher *teacher)
 {
     const double steps = fmax(
         LEAST_PILOT_STEPS, fmin(PILOT_STEPS, plan->cold_samples / (2.0 * N_OMEGAS * PILOT_BATCH)));
@@ -342,20 +342,22 @@ static kdinr_status try_omega(kd_run *run, const kd_cut *cut, const kd_plan *pla
     trial.cold_samples = floor(steps) * PILOT_BATCH;
     trial.schedule = (kd_schedule){
         .samples = trial.cold_samples, .batch = PILOT_BATCH, .rate = run->options->teacher_rate};
-    return kd_teacher_train(run, cut, &trial, teacher, error);
+    return (kd_teacher_task){cut, trial, teacher};
 }
 
 kdinr_status kd_plan_pilot(kd_run *run, const kd_cut *cut, kd_plan *plan, kdinr_error *error)
 {
     kd_teacher teachers[N_OMEGAS] = {0};
+    kd_teacher_task tasks[N_OMEGAS];
     int best = 0;
     kdinr_status status = KDINR_OK;
 
     plan->teacher.omega_first = 10.0f;
     if (cut->constant) return KDINR_OK;
     for (int i = 0; i < N_OMEGAS; i++) {
-        KD_TRY_DONE(try_omega(run, cut, plan, pilot_omegas[i], &teachers[i], error));
+        tasks[i] = try_omega(run, cut, plan, pilot_omegas[i], &teachers[i]);
     }
+    KD_TRY_DONE(kd_teacher_train(run, tasks, N_OMEGAS, error));
     KD_TRY_DONE(kd_share_exchange(run->share, run->part, error));
     for (int i = 1; i < N_OMEGAS; i++) {
         if (teachers[i].outcome.loss < teachers[best].outcome.loss) best = i;

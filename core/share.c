@@ -123,6 +123,16 @@ void kd_share_skip(kd_share *share)
     if (share != NULL) share->owner = EVERYONE;
 }
 
+int kd_share_owner(const kd_share *share)
+{
+    return share == NULL ? EVERYONE : share->owner;
+}
+
+void kd_share_recall(kd_share *share, int owner)
+{
+    if (share != NULL) share->owner = owner;
+}
+
 void kd_share_root(kd_share *share)
 {
     if (share != NULL) share->owner = 0;

@@ -30,6 +30,10 @@ void kd_share_release(kd_share *share);
 /** The next unit needs no work: all have its result. */
 void kd_share_skip(kd_share *share);
 
+/** Whose the latest unit's result is; and to speak of that unit again after others. */
+int kd_share_owner(const kd_share *share);
+void kd_share_recall(kd_share *share, int owner);
+
 /** How many processes there are. */
 int kd_share_n_ranks(const kd_share *share);
 

@@ -128,46 +128,95 @@ static bool warm_start(const kd_teacher_plan *plan, const kd_cut *cut, kd_teache
     return true;
 }
 
-kdinr_status kd_teacher_train(kd_run *run, const kd_cut *cut, const kd_teacher_plan *plan,
-                              kd_teacher *teacher, kdinr_error *error)
+/* What one training needs while it lasts. */
+typedef struct lecture {
+    kd_sampler *sampler; /* owned */
+    cut_source user;
+    kd_answer answer;
+    kd_supply supply;
+    kd_source source;
+    kd_schedule schedule;
+} lecture;
+
+/* The batches, and the teacher's initial parameters. */
+static kdinr_status prepare(const kd_run *run, const kd_teacher_task *task, lecture *made,
+                            kdinr_error *error)
 {
     const kdinr_options *options = run->options;
-    kd_sampler *sampler = NULL;
-    kdinr_status status = KDINR_OK;
-
-    memset(teacher, 0, sizeof *teacher);
-    memcpy(teacher->range, cut->range, sizeof teacher->range);
-    teacher->present = cut->n_present > 0;
-    if (cut->constant) return kd_run_advance(run, plan->schedule.work, error);
+    const kd_cut *cut = task->cut;
+    const kd_teacher_plan *plan = &task->plan;
+    kd_teacher *teacher = task->teacher;
 
     kd_net_layout(&plan->shape, &teacher->net);
     teacher->params = malloc(teacher->net.n_params * sizeof *teacher->params);
     if (teacher->params == NULL) {
         return kd_fail_memory(error, teacher->net.n_params * sizeof *teacher->params, "teacher");
     }
-    kd_schedule schedule = plan->schedule;
+    made->schedule = plan->schedule;
     if (!warm_start(plan, cut, teacher)) {
-        schedule.samples = plan->cold_samples;
+        made->schedule.samples = plan->cold_samples;
         kd_net_initialise(&teacher->net, plan->shape.omega_hidden, options->seed, plan->stream,
                           teacher->params);
     }
-    cut_source user = {cut, NULL, kd_rng_key(options->seed, ~plan->stream)};
-    kd_source source = {.draw = draw_from_cut, .user = &user};
-    const kd_answer answer = describe_answer(cut);
-    kd_supply supply;
-    if (!cut->elsewhere) {
-        KD_TRY_DONE(kd_sampler_create(&cut->blocks, cut->entropy, cut->present, options->sampling,
-                                      options->epsilon, &sampler, error));
-        user.sampler = sampler;
-        supply = kd_sampler_supply(sampler, cut->brick, user.key, 1, &answer);
-        source.supply = &supply;
-    }
-    KD_TRY_DONE(kd_train(run, &teacher->net, &source, &schedule, teacher->params, &teacher->outcome,
-                         error));
+    made->user = (cut_source){cut, NULL, kd_rng_key(options->seed, ~plan->stream)};
+    made->source = (kd_source){.draw = draw_from_cut, .user = &made->user};
+    if (cut->elsewhere) return KDINR_OK;
+    KD_TRY(kd_sampler_create(&cut->blocks, cut->entropy, cut->present, options->sampling,
+                             options->epsilon, &made->sampler, error));
+    made->answer = describe_answer(cut);
+    made->user.sampler = made->sampler;
+    made->supply = kd_sampler_supply(made->sampler, cut->brick, made->user.key, 1, &made->answer);
+    made->source.supply = &made->supply;
+    return KDINR_OK;
+}
 
-done:
-    kd_sampler_free(sampler);
-    if (status != KDINR_OK) kd_teacher_free(teacher);
+/* lectures, trainings: scratch [n] */
+static kdinr_status train(kd_run *run, const kd_teacher_task *tasks, size_t n, lecture *lectures,
+                          kd_training *trainings, kdinr_error *error)
+{
+    size_t n_trainings = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const kd_teacher_task *task = &tasks[i];
+        kd_teacher *teacher = task->teacher;
+
+        memcpy(teacher->range, task->cut->range, sizeof teacher->range);
+        teacher->present = task->cut->n_present > 0;
+        if (task->cut->constant) {
+            KD_TRY(kd_run_advance(run, task->plan.schedule.work, error));
+            continue;
+        }
+        KD_TRY(prepare(run, task, &lectures[i], error));
+        trainings[n_trainings++] = (kd_training){.net = &teacher->net,
+                                                 .source = &lectures[i].source,
+                                                 .schedule = &lectures[i].schedule,
+                                                 .params = teacher->params,
+                                                 .outcome = &teacher->outcome};
+    }
+    return n_trainings == 0 ? KDINR_OK : kd_train(run, trainings, n_trainings, error);
+}
+
+kdinr_status kd_teacher_train(kd_run *run, const kd_teacher_task *tasks, size_t n,
+                              kdinr_error *error)
+{
+    lecture *lectures = calloc(n, sizeof *lectures);
+    kd_training *trainings = calloc(n, sizeof *trainings);
+    kdinr_status status;
+
+    for (size_t i = 0; i < n; i++) {
+        memset(tasks[i].teacher, 0, sizeof *tasks[i].teacher);
+    }
+    if (lectures == NULL || trainings == NULL) {
+        status = kd_fail_memory(error, n * sizeof *lectures, "teachers");
+    } else {
+        status = train(run, tasks, n, lectures, trainings, error);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (lectures != NULL) kd_sampler_free(lectures[i].sampler);
+        if (status != KDINR_OK) kd_teacher_free(tasks[i].teacher);
+    }
+    free(lectures);
+    free(trainings);
     return status;
 }
 

@@ -57,10 +57,18 @@ typedef struct kd_teacher_plan {
     const kd_teacher *previous; /* warm start from this one; NULL: from random weights */
 } kd_teacher_plan;
 
-/** Train one teacher; one whose cut was dropped is announced to come from another process. A
- * constant cut gives a teacher without network. errors  as kd_train */
-kdinr_status kd_teacher_train(kd_run *run, const kd_cut *cut, const kd_teacher_plan *plan,
-                              kd_teacher *teacher, kdinr_error *error);
+/** One teacher to train. */
+typedef struct kd_teacher_task {
+    const kd_cut *cut;
+    kd_teacher_plan plan;
+    kd_teacher *teacher; /* out */
+} kd_teacher_task;
+
+/** Train n teachers, of which none is another's `previous`; one whose cut was dropped is announced
+ *  to come from another process. A constant cut gives a teacher without network.
+ *  errors  as kd_train */
+kdinr_status kd_teacher_train(kd_run *run, const kd_teacher_task *tasks, size_t n,
+                              kdinr_error *error);
 
 /** Free what the teacher owns. */
 void kd_teacher_free(kd_teacher *teacher);

@@ -1,5 +1,5 @@
-/* One array through stage 1: planning at the first step, missing values, teachers. Before:
- * encode.c. After: window.c, when a window is full. */
+/* One array through stage 1: planning at the first step, missing values, ranges. Before: encode.c.
+ * Below: teachers.c. After: window.c, when a window is full. */
 #include "track.h"
 
 #include <stdlib.h>
@@ -7,8 +7,8 @@
 
 #include "entropy.h"
 #include "rng.h"
-#include "share.h"
 #include "status.h"
+#include "teachers.h"
 
 /* ---- start ---- */
 
@@ -237,169 +237,9 @@ static void widen_series_range(kd_track *track, double range[][2])
     }
 }
 
-/* The first-layer frequency: given, or by a pilot on the brick with the richest first step. */
-static kdinr_status choose_omega(kd_track *track, kd_run *run, const kd_cut *cuts,
-                                 kdinr_error *error)
-{
-    double most = -1.0;
-    int richest = 0;
-
-    for (int b = 0; b < track->n_bricks; b++) {
-        double sum = 0.0;
-
-        for (size_t i = 0; i < cuts[b].blocks.n; i++) {
-            sum += cuts[b].entropy[i];
-        }
-        if (sum > most) {
-            most = sum;
-            richest = b;
-        }
-    }
-    if (run->options->omega_first == 0.0) {
-        KD_TRY(kd_plan_pilot(run, &cuts[richest], &track->plan, error));
-    }
-    kd_track_array(track)->omega_first = track->plan.teacher.omega_first;
-    return KDINR_OK;
-}
-
-static kdinr_status pilot(kd_track *track, kd_run *run, const kdinr_array *array, const kd_map *map,
-                          kdinr_error *error)
-{
-    kd_cut *cuts = calloc((size_t)track->n_bricks, sizeof *cuts);
-    kdinr_status status = KDINR_OK;
-
-    if (cuts == NULL) return kd_fail_memory(error, sizeof *cuts, "pilot");
-    for (int b = 0; b < track->n_bricks; b++) {
-        KD_TRY_DONE(kd_cut_make(array, track->samples, map == NULL ? NULL : map->classes,
-                                &track->bricks[b], track->block_edge, &cuts[b], error));
-    }
-    KD_TRY_DONE(choose_omega(track, run, cuts, error));
-
-done:
-    for (int b = 0; b < track->n_bricks; b++) {
-        kd_cut_free(&cuts[b]);
-    }
-    free(cuts);
-    return status;
-}
-
 int kd_track_owner(const kd_track *track, const kd_window *window, int b)
 {
     return track->first_owner + (int)(window - track->windows) * track->n_bricks + b;
-}
-
-static kdinr_status train_teacher(kd_track *track, kd_run *run, const kd_window *window, int t,
-                                  int b, const kd_cut *cut, kdinr_error *error)
-{
-    kd_teacher *teacher = &window->teachers[t * track->n_bricks + b];
-    kd_teacher_plan plan = {.shape = track->plan.teacher,
-                            .stream = kd_track_stream(track, 1, window->first + t, b),
-                            .cold_samples = track->plan.cold_samples};
-
-    plan.schedule = (kd_schedule){.samples = track->plan.teacher_samples,
-                                  .batch = kd_plan_batch(run->options, track->plan.teacher_samples),
-                                  .rate = run->options->teacher_rate,
-                                  .work = track->plan.teacher_samples};
-    if (t > 0 && run->options->warm_start && !track->plan.keeps) {
-        plan.previous = teacher - track->n_bricks;
-    }
-    return kd_teacher_train(run, cut, &plan, teacher, error);
-}
-
-/* Has step t of a window a teacher? Where the window's data is kept only the middle one has, for
- * the student to start from. */
-static bool wants_teacher(const kd_track *track, const kdinr_options *options,
-                          const kd_window *window, int t)
-{
-    const int left = options->n_steps - window->first, most = track->plan.window;
-    const int n_steps = options->n_steps > 0 && left < most ? left : most;
-
-    return !track->plan.keeps || (!options->direct && t == n_steps / 2);
-}
-
-/* What stands for a step without a teacher. */
-static void describe_cut(const kd_cut *cut, kd_teacher *teacher)
-{
-    memset(teacher, 0, sizeof *teacher);
-    memcpy(teacher->range, cut->range, sizeof teacher->range);
-    teacher->present = cut->n_present > 0;
-}
-
-/* The data, until the student is trained. */
-static void keep_values(const kd_track *track, kd_cut *cut, float **values)
-{
-    if (!track->plan.keeps || cut->constant) return;
-    *values = cut->values;
-    cut->values = NULL;
-}
-
-/* Teacher of one brick, now or, if several windows are open, when they are closed; or its data. */
-static kdinr_status push_brick(kd_track *track, kd_run *run, kd_cut *cut, int b, kdinr_error *error)
-{
-    const kd_window *window = &track->windows[track->window];
-    const int t = window->n_steps, slot = t * track->n_bricks + b;
-    const bool wanted = wants_teacher(track, run->options, window, t);
-
-    for (size_t i = 0; i < cut->blocks.n; i++) {
-        window->entropy[b][i] += cut->entropy[i];
-        window->present[b][i] += cut->present[i];
-    }
-    if (track->n_windows > 1) {
-        kd_share_assign(run->share, kd_track_owner(track, window, b));
-        if (!kd_share_deal(run->share, 0.0)) kd_cut_drop(cut);
-        kd_share_release(run->share);
-        if (wanted) {
-            window->cuts[slot] = *cut;
-            memset(cut, 0, sizeof *cut);
-            return KDINR_OK;
-        }
-    }
-    if (wanted) {
-        KD_TRY(train_teacher(track, run, window, t, b, cut, error));
-    } else {
-        describe_cut(cut, &window->teachers[slot]);
-    }
-    keep_values(track, cut, &window->values[slot]);
-    return KDINR_OK;
-}
-
-kdinr_status kd_track_catch_up(kd_track *track, kd_run *run, int i, kdinr_error *error)
-{
-    const kd_window *window = &track->windows[i];
-
-    if (track->n_windows == 1 || track->no_networks) return KDINR_OK;
-    run->stage = "teachers";
-    for (int b = 0; b < track->n_bricks; b++) {
-        kd_share_assign(run->share, kd_track_owner(track, window, b));
-        for (int t = 0; t < window->n_steps; t++) {
-            const int slot = t * track->n_bricks + b;
-
-            if (!wants_teacher(track, run->options, window, t)) continue;
-            KD_TRY(train_teacher(track, run, window, t, b, &window->cuts[slot], error));
-            keep_values(track, &window->cuts[slot], &window->values[slot]);
-            kd_cut_free(&window->cuts[slot]);
-        }
-    }
-    kd_share_release(run->share);
-    return KDINR_OK;
-}
-
-/* All teachers of the step; before the first ones, the pilot. */
-static kdinr_status train_teachers(kd_track *track, kd_run *run, const kdinr_array *array,
-                                   const kd_map *map, kdinr_error *error)
-{
-    run->stage = "teachers";
-    if (track->model->n_steps == 1) KD_TRY(pilot(track, run, array, map, error));
-    for (int b = 0; b < track->n_bricks; b++) {
-        kd_cut cut;
-        kdinr_status status = kd_cut_make(array, track->samples, map == NULL ? NULL : map->classes,
-                                          &track->bricks[b], track->block_edge, &cut, error);
-
-        if (status == KDINR_OK) status = push_brick(track, run, &cut, b, error);
-        kd_cut_free(&cut);
-        KD_TRY(status);
-    }
-    return KDINR_OK;
 }
 
 kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *array,
@@ -420,7 +260,7 @@ kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *arra
     if (track->no_networks) {
         KD_TRY(kd_run_advance(run, 1.0, error));
     } else {
-        KD_TRY(train_teachers(track, run, array, map, error));
+        KD_TRY(kd_teachers_push(track, run, array, map, error));
     }
     window->n_steps++;
     if (window->n_steps == track->plan.window && track->window + 1 < track->n_windows) {

@@ -84,11 +84,6 @@ kdinr_status kd_track_widen(kd_track *track, int n, int first_owner, kdinr_error
 /** The process that trains brick b of an open window, if several are open. */
 int kd_track_owner(const kd_track *track, const kd_window *window, int b);
 
-/** Train the teachers of a window whose data were kept.
- *  i       of the open windows
- *  errors  as kd_train */
-kdinr_status kd_track_catch_up(kd_track *track, kd_run *run, int i, kdinr_error *error);
-
 /** Free what belongs to the steps of a window, and let it begin at step `first`. */
 void kd_track_restart(kd_track *track, kd_window *window, int first);
 

@@ -9,6 +9,7 @@
 #include "net.h"
 #include "share.h"
 #include "status.h"
+#include "tally.h"
 
 enum {
     MAX_RESTARTS = 2,
@@ -16,7 +17,8 @@ enum {
     WATCH_BATCHES = 64,
     PATIENCE_BATCHES = 512, /* even slow learners are below the variance by then */
     RAMP_STEPS = 128,
-    N_VARIANCE_BATCHES = 64
+    N_VARIANCE_BATCHES = 64,
+    RUN_STEPS = WATCH_BATCHES /* that a backend takes at once, at most */
 };
 
 kdinr_status kd_run_advance(kd_run *run, double work, kdinr_error *error)
@@ -59,43 +61,20 @@ double kd_train_decay(kdinr_decay decay, double x)
 #define ROUND_FROM  0.5
 #define ROUND_AGAIN 0.9
 
-/* Mean and variance of targets. */
-typedef struct tally {
-    double n, sum[KD_NET_MAX_OUTPUTS], squares;
-} tally;
-
-static void tally_targets(tally *t, const float *targets, size_t n, int n_outputs)
-{
-    for (size_t i = 0; i < n; i++) {
-        for (int c = 0; c < n_outputs; c++) {
-            const double v = targets[i * (size_t)n_outputs + (size_t)c];
-
-            t->sum[c] += v;
-            t->squares += v * v;
-        }
-    }
-    t->n += (double)n;
-}
-
-static double tally_variance(const tally *t, int n_outputs)
-{
-    double variance = t->squares / t->n;
-
-    for (int c = 0; c < n_outputs; c++) {
-        variance -= (t->sum[c] / t->n) * (t->sum[c] / t->n);
-    }
-    return variance / n_outputs;
-}
-
-/* Steps that a backend takes at once, at most. */
-enum { RUN_STEPS = WATCH_BATCHES };
-
 /* One training: what it works on and how it fares. */
 typedef struct session {
     kd_run *run;
     const kd_net *net;
     const kd_source *source;
     const kd_schedule *schedule;
+    const kd_training *training;
+    uint64_t key;       /* in the part */
+    bool kept, mine;    /* did the part have it; or is it trained here? */
+    int owner;          /* of the result, among the processes */
+    double steps, done; /* optimiser steps in all, and of the present attempt */
+    bool ended;
+    kd_step rates[RUN_STEPS]; /* of the steps that come next */
+    double losses[RUN_STEPS];
     void *state;        /* of the backend */
     float *batch;       /* coordinates, then targets */
     float *best_params; /* [n_params] */
@@ -107,7 +86,7 @@ typedef struct session {
     double ramp_from;   /* step of the latest rollback, for a new warm-up */
     bool rounding;      /* has it begun? */
     bool supplied;      /* does the backend draw the batches? */
-    tally targets;
+    kd_tally targets;
     kd_outcome outcome;
 } session;
 
@@ -125,11 +104,11 @@ static bool is_rising(session *s, double mean, double progress)
 }
 
 /* Every 64 batches: remember good parameters, go back to them after a collapse. */
-static kdinr_status watch(session *s, double step, double steps, kdinr_error *error)
+static kdinr_status watch(session *s, kdinr_error *error)
 {
     const kd_backend *backend = s->run->backend;
-    const double mean = s->sum / WATCH_BATCHES;
-    const bool rising = is_rising(s, mean, step / steps);
+    const double mean = s->sum / WATCH_BATCHES, step = s->done - 1.0;
+    const bool rising = is_rising(s, mean, step / s->steps);
 
     s->sum = 0.0;
     if (mean < s->best) {
@@ -175,12 +154,12 @@ static double matrix_scale(const session *s)
     return s->run->options->matrix_rate_scale * fmin(1.0, WIDE / wide);
 }
 
-static double learning_rate(const session *s, double step, double steps)
+static double learning_rate(const session *s, double step)
 {
     const double ramp = fmin(1.0, (step - s->ramp_from + 1.0) / RAMP_STEPS);
 
     return s->schedule->rate * ldexp(1.0, -s->outcome.restarts - s->outcome.rollbacks) *
-           kd_train_decay(s->run->options->decay, (step + 0.5) / steps) *
+           kd_train_decay(s->run->options->decay, (step + 0.5) / s->steps) *
            (s->outcome.rollbacks > 0 ? ramp : 1.0);
 }
 
@@ -197,167 +176,316 @@ static kdinr_status draw_batch(session *s, double step, kdinr_error *error)
         KD_TRY(s->source->draw(s->source->user, first, n, coords, targets, error));
     }
     if (step < N_VARIANCE_BATCHES) {
-        tally_targets(&s->targets, targets, n, s->net->n_outputs);
-        s->outcome.variance = tally_variance(&s->targets, s->net->n_outputs);
+        kd_tally_add(&s->targets, targets, n, s->net->n_outputs);
+        s->outcome.variance = kd_tally_variance(&s->targets, s->net->n_outputs);
+    }
+    return KDINR_OK;
+}
+
+/* Steps that can be taken at once: to where the training next has something to do between two. */
+static size_t count_steps(const session *s)
+{
+    const double ends[] = {(floor(s->done / WATCH_BATCHES) + 1.0) * WATCH_BATCHES,
+                           floor(s->steps / 4.0) + 1.0, floor(ROUND_FROM * s->steps),
+                           floor(ROUND_AGAIN * s->steps), s->steps};
+    double end = s->done + RUN_STEPS;
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        if (ends[i] > s->done) end = fmin(end, ends[i]);
+    }
+    return (size_t)(end - s->done);
+}
+
+/* From the initial parameters. */
+static kdinr_status begin(session *s, kdinr_error *error)
+{
+    const float *params = s->training->params;
+
+    s->best = s->slow = s->best_slow = INFINITY;
+    s->sum = s->n_last = s->outcome.loss = s->ramp_from = s->done = 0.0;
+    s->outcome.rollbacks = 0;
+    s->rounding = false;
+    memset(&s->targets, 0, sizeof s->targets);
+    memcpy(s->best_params, params, s->net->n_params * sizeof *params);
+    return s->run->backend->set_params(s->state, params, error);
+}
+
+/* What is due before the next step. */
+static kdinr_status prepare(session *s, kdinr_error *error)
+{
+    if (s->schedule->rounding != NULL &&
+        (s->done == floor(ROUND_FROM * s->steps) || s->done == floor(ROUND_AGAIN * s->steps))) {
+        return start_rounding(s, error);
+    }
+    return KDINR_OK;
+}
+
+static void choose_rates(session *s, size_t n_steps)
+{
+    for (size_t i = 0; i < n_steps; i++) {
+        s->rates[i].rate_adam = learning_rate(s, s->done + (double)i);
+        s->rates[i].rate_matrix = s->rates[i].rate_adam * matrix_scale(s);
+    }
+}
+
+/* After n_steps steps, whose losses are known. A training that has learnt nothing after a quarter
+ * of its steps starts over. */
+static kdinr_status look_back(session *s, size_t n_steps, kdinr_error *error)
+{
+    const double steps = s->steps;
+
+    KD_TRY(kd_run_advance(s->run, s->schedule->work * (double)n_steps / steps, error));
+    for (size_t i = 0; i < n_steps; i++) {
+        s->sum += s->losses[i];
+        if (s->done + (double)i < 0.9 * (steps - 1.0)) continue;
+        s->outcome.loss = (s->outcome.loss * s->n_last + s->losses[i]) / (s->n_last + 1.0);
+        s->n_last += 1.0;
+    }
+    s->done += (double)n_steps;
+    if (fmod(s->done, WATCH_BATCHES) == 0.0) KD_TRY(watch(s, error));
+    if (s->done == floor(steps / 4.0) + 1.0 && steps >= 4.0 * PATIENCE_BATCHES &&
+        s->outcome.restarts < MAX_RESTARTS && !(s->best < 0.95 * s->outcome.variance)) {
+        s->run->work_done -= s->schedule->work * s->done / steps;
+        s->outcome.restarts++;
+        return begin(s, error);
+    }
+    s->ended = s->done >= steps;
+    if (!s->ended || isfinite(s->outcome.loss)) return KDINR_OK;
+    return kd_fail(error, KDINR_ERROR_TRAINING,
+                   "training ended with a loss that is not finite; a lower learning rate may help");
+}
+
+/* ---- one training, or several ---- */
+
+/* To the end, by batches that are drawn here. */
+static kdinr_status train_drawn(session *s, kdinr_error *error)
+{
+    const size_t n = s->schedule->batch;
+    const float *targets = s->batch + n * (size_t)s->net->n_inputs;
+
+    while (!s->ended) {
+        KD_TRY(prepare(s, error));
+        choose_rates(s, 1);
+        KD_TRY(draw_batch(s, s->done, error));
+        KD_TRY(s->run->backend->train_step(s->state, s->batch, targets, n, s->rates, s->losses,
+                                           error));
+        KD_TRY(look_back(s, 1, error));
     }
     return KDINR_OK;
 }
 
 /* Batches that nobody sees but the backend; their variance is taken ahead. */
-static kdinr_status train_supplied(session *s, double step, const kd_step *rates, size_t n_steps,
-                                   double *losses, kdinr_error *error)
+static kdinr_status prepare_supplied(session *s, size_t n_steps, kd_turn *turn, kdinr_error *error)
 {
     const size_t n = s->schedule->batch;
 
-    for (size_t i = 0; i < n_steps && step + (double)i < N_VARIANCE_BATCHES; i++) {
-        KD_TRY(draw_batch(s, step + (double)i, error));
+    choose_rates(s, n_steps);
+    for (size_t i = 0; i < n_steps && s->done + (double)i < N_VARIANCE_BATCHES; i++) {
+        KD_TRY(draw_batch(s, s->done + (double)i, error));
     }
-    return s->run->backend->train_supply(s->state, (uint64_t)step * n, n, rates, n_steps, losses,
-                                         error);
+    *turn = (kd_turn){s->state, (uint64_t)s->done * n, n, s->rates, s->losses};
+    return KDINR_OK;
 }
 
-static kdinr_status train_drawn(session *s, double step, const kd_step *rates, double *loss,
-                                kdinr_error *error)
+/* To the end of all n, by batches that the backend draws: as many steps at once as all can take.
+ * What ends first leaves.
+ *  turns  scratch [n] */
+static kdinr_status train_supplied(session **sessions, size_t n, kd_turn *turns, kdinr_error *error)
 {
-    const size_t n = s->schedule->batch;
+    while (n > 0) {
+        size_t n_steps = RUN_STEPS, n_left = 0;
 
-    KD_TRY(draw_batch(s, step, error));
-    return s->run->backend->train_step(s->state, s->batch, s->batch + n * (size_t)s->net->n_inputs,
-                                       n, rates, loss, error);
-}
-
-/* n_steps batches, 1 unless the backend draws them. */
-static kdinr_status train_steps(session *s, double step, size_t n_steps, double steps,
-                                kdinr_error *error)
-{
-    kd_step rates[RUN_STEPS];
-    double losses[RUN_STEPS];
-
-    for (size_t i = 0; i < n_steps; i++) {
-        rates[i].rate_adam = learning_rate(s, step + (double)i, steps);
-        rates[i].rate_matrix = rates[i].rate_adam * matrix_scale(s);
-    }
-    KD_TRY(s->supplied ? train_supplied(s, step, rates, n_steps, losses, error)
-                       : train_drawn(s, step, rates, losses, error));
-    KD_TRY(kd_run_advance(s->run, s->schedule->work * (double)n_steps / steps, error));
-    for (size_t i = 0; i < n_steps; i++) {
-        s->sum += losses[i];
-        if (step + (double)i < 0.9 * (steps - 1.0)) continue;
-        s->outcome.loss = (s->outcome.loss * s->n_last + losses[i]) / (s->n_last + 1.0);
-        s->n_last += 1.0;
+        for (size_t i = 0; i < n; i++) {
+            KD_TRY(prepare(sessions[i], error));
+            const size_t count = count_steps(sessions[i]);
+            n_steps = count < n_steps ? count : n_steps;
+        }
+        for (size_t i = 0; i < n; i++) {
+            KD_TRY(prepare_supplied(sessions[i], n_steps, &turns[i], error));
+        }
+        KD_TRY(sessions[0]->run->backend->train_supply(turns, n, n_steps, error));
+        for (size_t i = 0; i < n; i++) {
+            KD_TRY(look_back(sessions[i], n_steps, error));
+            if (!sessions[i]->ended) sessions[n_left++] = sessions[i];
+        }
+        n = n_left;
     }
     return KDINR_OK;
 }
 
-/* Steps that can be taken at once: to where `attempt` next has something to do between two. */
-static size_t count_steps(const session *s, double step, double steps)
+static kd_backend_config make_config(const kd_run *run, size_t batch)
 {
-    const double ends[] = {(floor(step / WATCH_BATCHES) + 1.0) * WATCH_BATCHES,
-                           floor(steps / 4.0) + 1.0, floor(ROUND_FROM * steps),
-                           floor(ROUND_AGAIN * steps), steps};
-    double end = step + RUN_STEPS;
-
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        if (ends[i] > step) end = fmin(end, ends[i]);
-    }
-    return s->supplied ? (size_t)(end - step) : 1;
+    return (kd_backend_config){.n_threads = run->options->n_threads,
+                               .training = true,
+                               .optimizer = run->options->optimizer,
+                               .max_batch = batch,
+                               .precision = run->options->precision};
 }
 
-/* From the initial parameters to the end, or to where it is clear that nothing was learnt. */
-static kdinr_status attempt(session *s, const float *params, bool *failed, kdinr_error *error)
+size_t kd_train_count(const kd_run *run, const kd_net *net, size_t batch)
 {
-    const double steps = fmax(1.0, floor(s->schedule->samples / (double)s->schedule->batch));
+    const kd_backend_config config = make_config(run, batch);
 
-    *failed = false;
-    s->best = s->slow = s->best_slow = INFINITY;
-    s->sum = s->n_last = s->outcome.loss = s->ramp_from = 0.0;
-    s->outcome.rollbacks = 0;
-    s->rounding = false;
-    memset(&s->targets, 0, sizeof s->targets);
-    memcpy(s->best_params, params, s->net->n_params * sizeof *params);
-    KD_TRY(s->run->backend->set_params(s->state, params, error));
-    for (double done = 0.0; done < steps;) {
-        if (s->schedule->rounding != NULL &&
-            (done == floor(ROUND_FROM * steps) || done == floor(ROUND_AGAIN * steps))) {
-            KD_TRY(start_rounding(s, error));
-        }
-        const size_t n_steps = count_steps(s, done, steps);
-        KD_TRY(train_steps(s, done, n_steps, steps, error));
-        done += (double)n_steps;
-        if (fmod(done, WATCH_BATCHES) == 0.0) KD_TRY(watch(s, done - 1.0, steps, error));
-        if (done == floor(steps / 4.0) + 1.0 && steps >= 4.0 * PATIENCE_BATCHES &&
-            s->outcome.restarts < MAX_RESTARTS && !(s->best < 0.95 * s->outcome.variance)) {
-            s->run->work_done -= s->schedule->work * done / steps;
-            *failed = true;
-            return KDINR_OK;
-        }
-    }
-    return isfinite(s->outcome.loss)
-               ? KDINR_OK
-               : kd_fail(error, KDINR_ERROR_TRAINING,
-                         "training ended with a loss that is not finite; a lower "
-                         "learning rate may help");
+    return run->backend->count_together == NULL ? 1 : run->backend->count_together(net, &config);
 }
 
-/* The whole training, in this process. */
-static kdinr_status train_here(session *s, float *params, kdinr_error *error)
+static kdinr_status open_session(session *s, kdinr_error *error)
 {
-    const kd_backend *backend = s->run->backend;
-    const kd_backend_config config = {.n_threads = s->run->options->n_threads,
-                                      .training = true,
-                                      .optimizer = s->run->options->optimizer,
-                                      .max_batch = s->schedule->batch,
-                                      .precision = s->run->options->precision};
+    const kd_backend_config config = make_config(s->run, s->schedule->batch);
     const size_t n_values = s->schedule->batch * (size_t)(s->net->n_inputs + s->net->n_outputs);
-    bool failed = true;
-    kdinr_status status = KDINR_OK;
 
     s->batch = malloc(n_values * sizeof *s->batch);
     s->best_params = malloc(s->net->n_params * sizeof *s->best_params);
     if (s->batch == NULL || s->best_params == NULL) {
-        status = kd_fail_memory(error, (n_values + s->net->n_params) * 4, "batch");
-        goto done;
+        return kd_fail_memory(error, (n_values + s->net->n_params) * 4, "batch");
     }
-    KD_TRY_DONE(backend->open(s->net, &config, &s->state, error));
-    if (s->source->supply != NULL && backend->set_supply != NULL) {
-        KD_TRY_DONE(backend->set_supply(s->state, s->source->supply, &s->supplied, error));
-    }
-    for (;;) {
-        KD_TRY_DONE(attempt(s, params, &failed, error));
-        if (!failed) break;
-        s->outcome.restarts++;
-    }
-    KD_TRY_DONE(backend->get_params(s->state, params, error));
-    if (s->rounding) kd_net_round(s->net, s->outcome.units, params);
+    return s->run->backend->open(s->net, &config, &s->state, error);
+}
 
-done:
-    backend->close(s->state);
+static void close_session(session *s)
+{
+    s->run->backend->close(s->state);
     free(s->batch);
     free(s->best_params);
+    s->state = NULL;
+    s->batch = s->best_params = NULL;
+}
+
+static kdinr_status start_session(session *s, kdinr_error *error)
+{
+    const kd_backend *backend = s->run->backend;
+
+    if (s->source->supply != NULL && backend->set_supply != NULL) {
+        KD_TRY(backend->set_supply(s->state, s->source->supply, &s->supplied, error));
+    }
+    return begin(s, error);
+}
+
+static kdinr_status finish_session(session *s, kdinr_error *error)
+{
+    float *params = s->training->params;
+
+    KD_TRY(s->run->backend->get_params(s->state, params, error));
+    if (s->rounding) kd_net_round(s->net, s->outcome.units, params);
+    *s->training->outcome = s->outcome;
+    return KDINR_OK;
+}
+
+/* Trainings for which there is room at once.
+ *  together  scratch [n], as turns */
+static kdinr_status train_group(session **group, size_t n, session **together, kd_turn *turns,
+                                kdinr_error *error)
+{
+    size_t n_together = 0;
+    kdinr_status status = KDINR_OK;
+
+    for (size_t i = 0; i < n; i++) {
+        KD_TRY_DONE(open_session(group[i], error));
+    }
+    for (size_t i = 0; i < n; i++) {
+        KD_TRY_DONE(start_session(group[i], error));
+        if (group[i]->supplied) {
+            together[n_together++] = group[i];
+        } else {
+            KD_TRY_DONE(train_drawn(group[i], error));
+        }
+    }
+    KD_TRY_DONE(train_supplied(together, n_together, turns, error));
+    for (size_t i = 0; i < n; i++) {
+        KD_TRY_DONE(finish_session(group[i], error));
+    }
+
+done:
+    for (size_t i = 0; i < n; i++) {
+        close_session(group[i]);
+    }
     return status;
 }
 
-kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
-                      const kd_schedule *schedule, float *params, kd_outcome *outcome,
-                      kdinr_error *error)
+/* Whose is the training, or has the part its result already? */
+static kdinr_status deal(session *s, kdinr_error *error)
 {
-    session s = {.run = run, .net = net, .source = source, .schedule = schedule};
-    const kd_record record = {kd_part_key(schedule, params, net->n_params), params, net->n_params,
-                              outcome};
-    bool kept;
+    kd_run *run = s->run;
+    float *params = s->training->params;
+    kd_outcome *outcome = s->training->outcome;
+    const size_t n = s->net->n_params;
 
     memset(outcome, 0, sizeof *outcome);
-    outcome->n_units = s.outcome.n_units = schedule->rounding == NULL ? 0 : 2 * net->n_layers;
-    KD_TRY(kd_part_take(run->part, record.key, params, net->n_params, outcome, &kept, error));
-    if (kept) {
+    outcome->n_units = s->outcome.n_units =
+        s->schedule->rounding == NULL ? 0 : 2 * s->net->n_layers;
+    s->steps = fmax(1.0, floor(s->schedule->samples / (double)s->schedule->batch));
+    s->key = kd_part_key(s->schedule, params, n);
+    KD_TRY(kd_part_take(run->part, s->key, params, n, outcome, &s->kept, error));
+    if (s->kept) {
         kd_share_skip(run->share);
-        return kd_run_advance(run, schedule->work, error);
-    }
-    if (kd_share_deal(run->share, schedule->samples * (double)net->n_params)) {
-        KD_TRY(train_here(&s, params, error));
-        *outcome = s.outcome;
     } else {
-        KD_TRY(kd_run_advance(run, schedule->work, error));
+        s->mine = kd_share_deal(run->share, s->schedule->samples * (double)n);
     }
-    return kd_share_network(run->share, run->part, &record, error);
+    s->owner = kd_share_owner(run->share);
+    return s->mine ? KDINR_OK : kd_run_advance(run, s->schedule->work, error);
+}
+
+/* The results of sessions first .. end - 1 are there, or will come from where they are made. */
+static kdinr_status announce(const session *sessions, size_t first, size_t end, kdinr_error *error)
+{
+    for (const session *s = sessions + first; s < sessions + end; s++) {
+        const kd_training *training = s->training;
+        const kd_record record = {s->key, training->params, s->net->n_params, training->outcome};
+
+        kd_share_recall(s->run->share, s->owner);
+        if (!s->kept) KD_TRY(kd_share_network(s->run->share, s->run->part, &record, error));
+        if (training->finish != NULL) KD_TRY(training->finish(training->user, error));
+    }
+    return KDINR_OK;
+}
+
+/* Train what is this process's, as many at once as there is room for, and announce all.
+ *  scratch  [2 n], as turns [n] */
+static kdinr_status train_all(session *sessions, size_t n, session **scratch, kd_turn *turns,
+                              kdinr_error *error)
+{
+    size_t n_mine = 0, announced = 0, count;
+
+    for (size_t i = 0; i < n; i++) {
+        if (sessions[i].mine) scratch[n_mine++] = &sessions[i];
+    }
+    for (size_t first = 0; first < n_mine; first += count) {
+        const session *s = scratch[first];
+        const size_t most = kd_train_count(s->run, s->net, s->schedule->batch);
+
+        count = n_mine - first < most ? n_mine - first : most;
+        KD_TRY(train_group(scratch + first, count, scratch + n, turns, error));
+        const size_t end = (size_t)(scratch[first + count - 1] - sessions) + 1;
+        KD_TRY(announce(sessions, announced, end, error));
+        announced = end;
+    }
+    return announce(sessions, announced, n, error);
+}
+
+kdinr_status kd_train(kd_run *run, const kd_training *trainings, size_t n, kdinr_error *error)
+{
+    session *sessions = calloc(n, sizeof *sessions);
+    session **scratch = calloc(2 * n, sizeof(session *));
+    kd_turn *turns = calloc(n, sizeof *turns);
+    kdinr_status status = KDINR_OK;
+
+    if (sessions == NULL || scratch == NULL || turns == NULL) {
+        status = kd_fail_memory(error, n * sizeof *sessions, "trainings");
+        goto done;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const kd_training *one = &trainings[i];
+
+        sessions[i] = (session){.run = run, .training = one, .net = one->net};
+        sessions[i].source = one->source;
+        sessions[i].schedule = one->schedule;
+        KD_TRY_DONE(deal(&sessions[i], error));
+    }
+    status = train_all(sessions, n, scratch, turns, error);
+
+done:
+    free(sessions);
+    free(scratch);
+    free(turns);
+    return status;
 }

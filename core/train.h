@@ -1,5 +1,8 @@
 /* The only training loop: draws batches from a source, steps a backend, watches for collapse,
- * reports progress. Before: teacher.c and distill.c make sources. After: the backend. */
+ * reports progress. Before: teacher.c and distill.c make sources. After: the backend.
+ * Several networks can be handed over together. A backend that draws batches itself then trains as
+ * many of them at once as it has room for, in steps that all take; each has its own rates, watches
+ * and end, so that what it becomes is the same to the bit as if it were trained alone. */
 #ifndef KD_TRAIN_H
 #define KD_TRAIN_H
 
@@ -66,18 +69,32 @@ typedef struct kd_outcome {
     float units[KD_NET_MAX_TENSORS]; /* [n_units] the parameters are multiples of these */
 } kd_outcome;
 
-/** Train. Networks of sines can collapse to their mean in the midst of training. Two watches: a run
- *  of at least 2048 steps that after a quarter of them never was below 95 % of the variance starts
- *  over with half the rate, at most twice; a run whose loss, over 64 batches, is more than twice
- *  its best, or not finite, goes on from its best parameters with half the rate, at most six times.
+/** One training. */
+typedef struct kd_training {
+    const kd_net *net;
+    const kd_source *source;
+    const kd_schedule *schedule;
+    float *params;       /* in the initial values, out the trained ones, [net->n_params] */
+    kd_outcome *outcome; /* out */
+    /** What follows on the result, in the trainings' order, if this process has it (kd_share_has);
+     *  may be NULL. */
+    kdinr_status (*finish)(void *user, kdinr_error *error);
+    void *user;
+} kd_training;
+
+/** How many networks of a shape are worth handing over together, 1 or more. */
+size_t kd_train_count(const kd_run *run, const kd_net *net, size_t batch);
+
+/** Train all of them. Networks of sines can collapse to their mean in the midst of training. Two
+ * watches: a run of at least 2048 steps that after a quarter of them never was below 95 % of the
+ * variance starts over with half the rate, at most twice; a run whose loss, over 64 batches, is
+ * more than twice its best, or not finite, goes on from its best parameters with half the rate, at
+ * most six times.
  *
- *  With run->share, the training may be dealt to another process: then params and outcome are set
+ *  With run->share, a training may be dealt to another process: then params and outcome are set
  * at the next kd_share_exchange, and must stay where they are until then.
  *
- *  params   in the initial values, out the trained ones, [net->n_params]
  *  errors   TRAINING (not finite to the end), CANCELLED, MEMORY, BACKEND */
-kdinr_status kd_train(kd_run *run, const kd_net *net, const kd_source *source,
-                      const kd_schedule *schedule, float *params, kd_outcome *outcome,
-                      kdinr_error *error);
+kdinr_status kd_train(kd_run *run, const kd_training *trainings, size_t n, kdinr_error *error);
 
 #endif

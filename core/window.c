@@ -7,6 +7,7 @@
 
 #include "share.h"
 #include "status.h"
+#include "teachers.h"
 
 /* What the teachers of a brick leave undone: where students need parameters. */
 static void brick_weights(const kd_track *track, const kd_window *window, double *weights)
@@ -85,61 +86,93 @@ static void fill_constant(kd_track *track, const kd_window *window)
     track->network_samples[track->n_networks - 1] = (double)track->n_samples * window->n_steps;
 }
 
-/* Student of brick b, into the model. */
-static kdinr_status distil_brick(kd_track *track, kd_run *run, const kd_window *window, int b,
-                                 const kd_plan_student *size, kdinr_error *error)
+/* What a student learns from, as long as it does. */
+typedef struct seat {
+    int brick, width;
+    const kd_teacher **teachers; /* [n_steps], owned, as are */
+    const float **values;
+    uint8_t **classes; /* owned, and what is in them */
+} seat;
+
+static void leave_seat(const kd_window *window, seat *taken)
+{
+    if (taken->classes != NULL) free_maps(window, taken->classes);
+    free(taken->teachers);
+    free(taken->values);
+    free(taken->classes);
+    memset(taken, 0, sizeof *taken);
+}
+
+static kdinr_status take_seat(const kd_track *track, const kd_window *window, int b, seat *taken,
+                              kdinr_error *error)
 {
     const size_t n_steps = (size_t)window->n_steps, n = (size_t)track->n_bricks;
-    const size_t i = (size_t)window->number * n + (size_t)b;
-    kd_network *network = &kd_track_array(track)->networks[i];
-    kd_student *student = &track->students[i];
-    const kd_teacher **teachers = calloc(n_steps, sizeof(kd_teacher *));
-    const float **values = calloc(n_steps, sizeof(float *));
-    uint8_t **classes = calloc(n_steps, sizeof *classes);
-    kd_student_plan plan = {.shape = track->plan.teacher,
-                            .size = size->bytes,
-                            .stream = kd_track_stream(track, 2, window->number + 1, b)};
-    kd_lesson lesson = {.n_steps = window->n_steps,
-                        .n_components = kd_track_array(track)->n_components,
-                        .brick = &track->bricks[b],
-                        .entropy = window->entropy[b],
-                        .present = window->present[b]};
-    kdinr_status status = KDINR_OK;
 
-    if (teachers == NULL || values == NULL || classes == NULL) {
-        status = kd_fail_memory(error, n_steps * sizeof *teachers, "window");
-        goto done;
+    taken->brick = b;
+    taken->teachers = calloc(n_steps, sizeof(kd_teacher *));
+    taken->values = calloc(n_steps, sizeof(float *));
+    taken->classes = calloc(n_steps, sizeof *taken->classes);
+    if (taken->teachers == NULL || taken->values == NULL || taken->classes == NULL) {
+        return kd_fail_memory(error, n_steps * sizeof *taken->teachers, "window");
     }
     for (size_t t = 0; t < n_steps; t++) {
-        teachers[t] = &window->teachers[t * n + (size_t)b];
-        values[t] = window->values[t * n + (size_t)b];
+        taken->teachers[t] = &window->teachers[t * n + (size_t)b];
+        taken->values[t] = window->values[t * n + (size_t)b];
     }
-    KD_TRY_DONE(cut_maps(track, window, b, classes, error));
-    lesson.teachers = teachers;
-    lesson.values = values;
-    lesson.classes = (const uint8_t *const *)classes;
-    lesson.blocks = kd_sampler_blocks(track->bricks[b].dims, track->block_edge);
-    plan.shape.n_inputs = 4;
-    plan.shape.width = size->width;
-    plan.schedule = (kd_schedule){.samples = track->plan.student_samples,
-                                  .batch = kd_plan_batch(run->options, track->plan.student_samples),
-                                  .rate = run->options->student_rate,
-                                  .work = track->plan.student_samples};
-    KD_TRY_DONE(kd_distill_train(run, &lesson, &plan, student, error));
+    return cut_maps(track, window, b, taken->classes, error);
+}
+
+/* The model's network of brick b. */
+static size_t network_of(const kd_track *track, const kd_window *window, int b)
+{
+    return (size_t)window->number * (size_t)track->n_bricks + (size_t)b;
+}
+
+static kd_distill_task make_task(const kd_track *track, const kd_run *run, const kd_window *window,
+                                 const seat *taken, const kd_plan_student *size)
+{
+    const int b = taken->brick;
+    const double samples = track->plan.student_samples;
+    kd_distill_task task = {
+        .lesson = {.n_steps = window->n_steps,
+                   .n_components = kd_track_array(track)->n_components,
+                   .teachers = taken->teachers,
+                   .classes = (const uint8_t *const *)taken->classes,
+                   .values = taken->values,
+                   .brick = &track->bricks[b],
+                   .blocks = kd_sampler_blocks(track->bricks[b].dims, track->block_edge),
+                   .entropy = window->entropy[b],
+                   .present = window->present[b]},
+        .plan = {.shape = track->plan.teacher,
+                 .size = size->bytes,
+                 .stream = kd_track_stream(track, 2, window->number + 1, b)},
+        .student = &track->students[network_of(track, window, b)]};
+
+    task.plan.shape.n_inputs = 4;
+    task.plan.shape.width = size->width;
+    task.plan.schedule = (kd_schedule){.samples = samples,
+                                       .batch = kd_plan_batch(run->options, samples),
+                                       .rate = run->options->student_rate,
+                                       .work = samples};
+    return task;
+}
+
+/* A trained student, into the model. */
+static void keep_student(const kd_track *track, const kd_window *window, int b,
+                         const kd_distill_task *task)
+{
+    const size_t i = network_of(track, window, b);
+    kd_network *network = &kd_track_array(track)->networks[i];
+    kd_student *student = task->student;
+    const bool constant = student->params == NULL;
+
     memcpy(network->range, student->range, sizeof network->range);
-    network->kind = student->params == NULL ? KD_NETWORK_CONSTANT : KD_NETWORK_FLOAT32;
-    network->width = student->params == NULL ? 0 : size->width;
-    network->depth = student->params == NULL ? 0 : plan.shape.depth;
+    network->kind = constant ? KD_NETWORK_CONSTANT : KD_NETWORK_FLOAT32;
+    network->width = constant ? 0 : task->plan.shape.width;
+    network->depth = constant ? 0 : task->plan.shape.depth;
     network->params = student->params; /* the model owns them now */
     student->params = NULL;
     track->network_samples[i] = (double)track->bricks[b].n * window->n_steps;
-
-done:
-    if (classes != NULL) free_maps(window, classes);
-    free(teachers);
-    free(values);
-    free(classes);
-    return status;
 }
 
 /* Errors of the window's steps, from the kept rows: float32 students, before quantisation. */
@@ -163,29 +196,99 @@ done:
     return status;
 }
 
-/* Widest first: processes that share the work then end at about the same time. */
-static kdinr_status distil_bricks(kd_track *track, kd_run *run, const kd_window *window,
-                                  const kd_plan_student *sizes, kdinr_error *error)
-{
-    int widest = 0, next;
+/* Bricks whose students are trained together. */
+typedef struct group {
+    const kd_window *window;
+    seat *seats;            /* [most], owned */
+    kd_distill_task *tasks; /* [most], owned */
+    size_t n, most;
+} group;
 
-    for (int b = 0; b < track->n_bricks; b++) {
-        widest = sizes[b].width > widest ? sizes[b].width : widest;
+static kdinr_status train_group(const kd_track *track, kd_run *run, group *g, kdinr_error *error)
+{
+    if (g->n == 0) return KDINR_OK;
+    KD_TRY(kd_distill_train(run, g->tasks, g->n, error));
+    for (size_t i = 0; i < g->n; i++) {
+        keep_student(track, g->window, g->seats[i].brick, &g->tasks[i]);
+        leave_seat(g->window, &g->seats[i]);
     }
+    g->n = 0;
+    return KDINR_OK;
+}
+
+/* Student of brick b, with others if there is a group. With several windows the data may be with
+ * one process only. */
+static kdinr_status distil_brick(kd_track *track, kd_run *run, group *g, int b,
+                                 const kd_plan_student *size, kdinr_error *error)
+{
+    const size_t i = g->n++;
+
+    KD_TRY(take_seat(track, g->window, b, &g->seats[i], error));
+    g->tasks[i] = make_task(track, run, g->window, &g->seats[i], size);
+    if (track->n_windows > 1) kd_share_assign(run->share, kd_track_owner(track, g->window, b));
+    if (g->n == g->most) KD_TRY(train_group(track, run, g, error));
+    kd_share_release(run->share);
+    return KDINR_OK;
+}
+
+/* Widest first: processes that share the work then end at about the same time. */
+static kdinr_status distil_widest_first(kd_track *track, kd_run *run, group *g, int widest,
+                                        const kd_plan_student *sizes, kdinr_error *error)
+{
+    int next;
+
     for (int width = widest; width > 0; width = next) {
         next = 0;
         for (int b = 0; b < track->n_bricks; b++) {
             if (sizes[b].width < width && sizes[b].width > next) next = sizes[b].width;
             if (sizes[b].width != width) continue;
-            /* the data may be with one process only */
-            if (track->n_windows > 1) {
-                kd_share_assign(run->share, kd_track_owner(track, window, b));
-            }
-            KD_TRY(distil_brick(track, run, window, b, &sizes[b], error));
-            kd_share_release(run->share);
+            KD_TRY(distil_brick(track, run, g, b, &sizes[b], error));
         }
     }
-    return KDINR_OK;
+    return train_group(track, run, g, error);
+}
+
+/* How many students to train together: as many as the widest allow. */
+static size_t count_together(const kd_track *track, const kd_run *run, int widest)
+{
+    kd_net_shape shape = track->plan.teacher;
+    kd_net net;
+
+    if (track->n_windows > 1) return 1;
+    shape.n_inputs = 4;
+    shape.width = widest;
+    kd_net_layout(&shape, &net);
+    const size_t most =
+        kd_train_count(run, &net, kd_plan_batch(run->options, track->plan.student_samples));
+    return most < (size_t)track->n_bricks ? most : (size_t)track->n_bricks;
+}
+
+static kdinr_status distil_bricks(kd_track *track, kd_run *run, const kd_window *window,
+                                  const kd_plan_student *sizes, kdinr_error *error)
+{
+    group g = {.window = window};
+    int widest = 0;
+    kdinr_status status;
+
+    for (int b = 0; b < track->n_bricks; b++) {
+        widest = sizes[b].width > widest ? sizes[b].width : widest;
+    }
+    g.most = count_together(track, run, widest);
+    g.seats = calloc(g.most, sizeof *g.seats);
+    g.tasks = calloc(g.most, sizeof *g.tasks);
+    if (g.seats == NULL || g.tasks == NULL) {
+        status = kd_fail_memory(error, g.most * sizeof *g.tasks, "students");
+        goto done;
+    }
+    status = distil_widest_first(track, run, &g, widest, sizes, error);
+
+done:
+    for (size_t i = 0; g.seats != NULL && i < g.most; i++) {
+        leave_seat(window, &g.seats[i]);
+    }
+    free(g.seats);
+    free(g.tasks);
+    return status;
 }
 
 static kdinr_status distil(kd_track *track, kd_run *run, const kd_window *window,
@@ -233,7 +336,7 @@ static bool is_due(const kd_track *track, bool all)
 static kdinr_status prepare(kd_track *track, kd_run *run, kdinr_error *error)
 {
     for (int i = 0; i < count_windows(track); i++) {
-        KD_TRY(kd_track_catch_up(track, run, i, error));
+        KD_TRY(kd_teachers_catch_up(track, run, i, error));
         KD_TRY(grow_windows(track, &track->windows[i], error));
     }
     return KDINR_OK;

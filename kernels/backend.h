@@ -19,6 +19,8 @@ enum {
     KD_NET_MAX_TENSORS = 2 * KD_NET_MAX_LAYERS /* weights and biases of each layer */
 };
 
+enum { KD_MOST_TURNS = 256 }; /* of one call of train_supply */
+
 /** One linear layer, y = W x + b, followed by sin(omega * y) unless omega is 0.
  *  Parameters live in the network's flat block: W at `weights` as [n_out][n_in], b at `biases`. */
 typedef struct kd_layer {
@@ -107,6 +109,16 @@ typedef struct kd_supply {
     const kd_answer *answers; /* [n_answers] */
 } kd_supply;
 
+/** What one instance is asked of train_supply: optimiser steps, each as train_step, on its supply's
+ *  samples first .. first + n - 1, the next n, and so on. */
+typedef struct kd_turn {
+    void *state; /* has a supply */
+    uint64_t first;
+    size_t n;             /* samples of a batch */
+    const kd_step *steps; /* as many as the call says, as are */
+    double *losses;       /* out */
+} kd_turn;
+
 typedef struct kd_backend {
     const char *name;
 
@@ -156,19 +168,21 @@ typedef struct kd_backend {
     kdinr_status (*evaluate_grid)(void *state, const kd_grid *grid, float *values,
                                   kdinr_error *error);
 
-    /** May be NULL, as then the next two: who trains draws batches himself. Training instances:
+    /** May be NULL, as then the next three: who trains draws batches himself. Training instances:
      *  copy what batches are drawn from to where training takes place.
      *  taken   out false: there is no room for it there, or not for such; the next two are not to
      * be called */
     kdinr_status (*set_supply)(void *state, const kd_supply *supply, bool *taken,
                                kdinr_error *error);
 
-    /** n_steps optimiser steps, each as train_step, on the supply's samples first .. first + n - 1,
-     *  the next n, and so on.
-     *  steps   in  [n_steps]
-     *  losses  out [n_steps] */
-    kdinr_status (*train_supply)(void *state, uint64_t first, size_t n, const kd_step *steps,
-                                 size_t n_steps, double *losses, kdinr_error *error);
+    /** Several instances at once, so that small networks fill a device together: n_steps steps of
+     *  each of up to KD_MOST_TURNS. What one learns has the same bits whichever others there are.
+     *  errors  BACKEND, ARGUMENT; the instances can then only be closed */
+    kdinr_status (*train_supply)(const kd_turn *turns, size_t n_turns, size_t n_steps,
+                                 kdinr_error *error);
+
+    /** How many instances of such a shape are worth opening at once and have room, 1 or more. */
+    size_t (*count_together)(const kd_net *net, const kd_backend_config *config);
 
     /** The supply's samples first .. first + n - 1, n at most max_batch.
      *  coords   out [n][n_inputs]

@@ -1,4 +1,5 @@
-/* Adam on all parameters that Muon does not move. Before: backward.cu. After: the next batch. */
+/* Adam on all parameters that Muon does not move, of all networks: a grid's y is the network.
+ * Before: backward.cu or fused_weights.cu. After: the next batch. */
 #include "cuda/check.h"
 #include "cuda/walk.h"
 #include "cuda/operations.h"
@@ -6,6 +7,12 @@
 __global__ void adam_kernel(unsigned n, const kd_cuda_rates *rates, const unsigned char *hidden,
                             const float *gradient, float *first, float *second, float *params)
 {
+    const size_t network = (size_t)blockIdx.y * n;
+    rates += blockIdx.y;
+    gradient += network;
+    first += network;
+    second += network;
+    params += network;
     for (unsigned i = kd_cuda_first(); i < n; i += kd_cuda_stride()) {
         if (hidden != NULL && hidden[i]) continue;
         const float g = gradient[i];
@@ -17,12 +24,12 @@ __global__ void adam_kernel(unsigned n, const kd_cuda_rates *rates, const unsign
     }
 }
 
-kdinr_status kd_cuda_adam(const kd_cuda_lane *lane, size_t n, const kd_cuda_rates *d_rates,
-                          const unsigned char *d_hidden, const float *d_gradient, float *d_first,
-                          float *d_second, float *d_params, kdinr_error *error)
+kdinr_status kd_cuda_adam(const kd_cuda_lane *lane, const kd_cuda_moved *moved, kdinr_error *error)
 {
-    KD_LAUNCH(adam_kernel, kd_cuda_blocks(n), KD_CUDA_BLOCK, 0, lane->stream, (unsigned)n, d_rates,
-              d_hidden, d_gradient, d_first, d_second, d_params);
+    const dim3 grid(kd_cuda_blocks(moved->n_params), (unsigned)moved->n_networks);
+    KD_LAUNCH(adam_kernel, grid, KD_CUDA_BLOCK, 0, lane->stream, (unsigned)moved->n_params,
+              moved->rates, moved->hidden, moved->gradient, moved->first, moved->second,
+              moved->params);
     KD_CUDA_TRY(cudaGetLastError(), error);
     return KDINR_OK;
 }

@@ -36,13 +36,14 @@ static bool cuda_available(const char **reason)
     return fault == NULL;
 }
 
-static void cuda_close(void *state)
+void kd_cuda_close(kd_cuda_instance *self)
 {
-    kd_cuda_instance *self = (kd_cuda_instance *)state;
     if (self == NULL) return;
+    kd_cuda_close(self->team);
     if (self->graph != NULL) cudaGraphExecDestroy(self->graph);
     kd_cuda_lane_drop(self->lane);
-    kd_cuda_supply_free(&self->supply);
+    if (self->supplies != NULL && self->n_networks == 1) kd_cuda_supply_free(self->supplies);
+    free(self->supplies);
     cudaFree(self->d_params);
     cudaFree(self->d_packed);
     cudaFree(self->d_matrices);
@@ -99,7 +100,7 @@ static kdinr_status open_muon(kd_cuda_instance *self, kdinr_error *error)
 {
     const size_t size = (size_t)self->muon.n_matrices * sizeof *self->d_matrices;
     KD_TRY(mark_hidden(self, error));
-    KD_TRY(allocate(&self->d_scratch, self->muon.n_scratch, error));
+    KD_TRY(allocate(&self->d_scratch, (size_t)self->n_networks * self->muon.n_scratch, error));
     KD_CUDA_TRY(cudaMalloc((void **)&self->d_matrices, size), error);
     return copy(self->d_matrices, self->muon.matrices, size, cudaMemcpyHostToDevice, error);
 }
@@ -107,12 +108,16 @@ static kdinr_status open_muon(kd_cuda_instance *self, kdinr_error *error)
 static kdinr_status open_training(kd_cuda_instance *self, kdinr_error *error)
 {
     const kd_net *net = &self->net;
-    const size_t max_batch = self->config.max_batch, n = net->n_params;
-    const bool fused = self->d_packed != NULL;
-    kd_cuda_layout_desk(net, fused, max_batch, NULL, &self->desk);
-    KD_TRY(kd_cuda_lane_take(self->desk.size, kd_cuda_layout_pinned(net, max_batch),
-                             self->config.precision, &self->lane, error));
-    kd_cuda_layout_desk(net, fused, max_batch, self->lane->d_memory, &self->desk);
+    const size_t n = (size_t)self->n_networks * net->n_params;
+    const kd_cuda_use use = {net, self->d_packed != NULL, self->n_networks, self->config.max_batch};
+    kd_cuda_layout_desk(&use, NULL, &self->desk);
+    KD_TRY(kd_cuda_lane_take(self->desk.size, kd_cuda_layout_pinned(&use), self->config.precision,
+                             &self->lane, error));
+    kd_cuda_layout_desk(&use, self->lane->d_memory, &self->desk);
+    self->supplies = (kd_cuda_supply *)calloc((size_t)self->n_networks, sizeof *self->supplies);
+    if (self->supplies == NULL) {
+        return kd_fail_memory(error, (size_t)self->n_networks * sizeof *self->supplies, "supplies");
+    }
     KD_TRY(allocate(&self->d_gradient, n, error));
     KD_TRY(allocate(&self->d_first, n, error));
     KD_TRY(allocate(&self->d_second, n, error));
@@ -122,7 +127,7 @@ static kdinr_status open_training(kd_cuda_instance *self, kdinr_error *error)
     return self->config.optimizer == KDINR_OPTIMIZER_MUON ? open_muon(self, error) : KDINR_OK;
 }
 
-static bool goes_fused(const kd_net *net, kdinr_precision precision)
+bool kd_cuda_goes_fused(const kd_net *net, kdinr_precision precision)
 {
     return precision != KDINR_PRECISION_32 && precision != KDINR_PRECISION_TF32 &&
            kd_fused_supports(net);
@@ -130,29 +135,46 @@ static bool goes_fused(const kd_net *net, kdinr_precision precision)
 
 static kdinr_status open_all(kd_cuda_instance *self, kdinr_error *error)
 {
-    KD_TRY(allocate(&self->d_params, self->net.n_params, error));
-    if (goes_fused(&self->net, self->config.precision)) {
-        KD_CUDA_TRY(cudaMalloc((void **)&self->d_packed, kd_fused_packed_size(&self->net)), error);
+    const size_t n = (size_t)self->n_networks;
+    KD_TRY(allocate(&self->d_params, n * self->net.n_params, error));
+    if (kd_cuda_goes_fused(&self->net, self->config.precision)) {
+        KD_CUDA_TRY(cudaMalloc((void **)&self->d_packed, n * kd_fused_packed_size(&self->net)),
+                    error);
     }
     return self->config.training ? open_training(self, error) : KDINR_OK;
+}
+
+kdinr_status kd_cuda_open(const kd_net *net, const kd_backend_config *config, int n_networks,
+                          kd_cuda_instance **made, kdinr_error *error)
+{
+    *made = NULL;
+    kd_cuda_instance *self = (kd_cuda_instance *)calloc(1, sizeof *self);
+    if (self == NULL) return kd_fail_memory(error, sizeof *self, "cuda backend");
+    self->net = *net;
+    self->config = *config;
+    self->n_networks = n_networks;
+    kd_cuda_lanes_hold();
+    const kdinr_status status = open_all(self, error);
+    if (status != KDINR_OK) {
+        kd_cuda_close(self);
+        return status;
+    }
+    *made = self;
+    return KDINR_OK;
 }
 
 static kdinr_status cuda_open(const kd_net *net, const kd_backend_config *config, void **state,
                               kdinr_error *error)
 {
-    *state = NULL;
-    kd_cuda_instance *self = (kd_cuda_instance *)calloc(1, sizeof *self);
-    if (self == NULL) return kd_fail_memory(error, sizeof *self, "cuda backend");
-    self->net = *net;
-    self->config = *config;
-    kd_cuda_lanes_hold();
-    const kdinr_status status = open_all(self, error);
-    if (status != KDINR_OK) {
-        cuda_close(self);
-        return status;
-    }
+    kd_cuda_instance *self;
+    const kdinr_status status = kd_cuda_open(net, config, 1, &self, error);
     *state = self;
-    return KDINR_OK;
+    return status;
+}
+
+static void cuda_close(void *state)
+{
+    kd_cuda_close((kd_cuda_instance *)state);
 }
 
 static kdinr_status cuda_set_params(void *state, const float *params, kdinr_error *error)
@@ -242,17 +264,22 @@ static kdinr_status cuda_set_supply(void *state, const kd_supply *supply, bool *
     kd_cuda_instance *self = (kd_cuda_instance *)state;
     KD_CUDA_TRY(cudaStreamSynchronize(self->lane->stream), error);
     kd_cuda_batch_forget(self);
-    kd_cuda_supply_free(&self->supply);
-    return kd_cuda_supply_make(supply, &self->net, self->config.max_batch, &self->supply, taken,
+    kd_cuda_supply_free(self->supplies);
+    return kd_cuda_supply_make(supply, &self->net, self->config.max_batch, self->supplies, taken,
                                error);
 }
 
-static kdinr_status cuda_train_supply(void *state, uint64_t first, size_t n, const kd_step *steps,
-                                      size_t n_steps, double *losses, kdinr_error *error)
+static kdinr_status cuda_train_supply(const kd_turn *turns, size_t n_turns, size_t n_steps,
+                                      kdinr_error *error)
 {
-    kd_cuda_instance *self = (kd_cuda_instance *)state;
-    KD_TRY(check_batch(self, n, error));
-    return kd_cuda_batch_train_supply(self, first, n, steps, n_steps, losses, error);
+    if (n_turns > KD_MOST_TURNS) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "%zu instances at once, allowed are %d",
+                       n_turns, KD_MOST_TURNS);
+    }
+    for (size_t i = 0; i < n_turns; i++) {
+        KD_TRY(check_batch((const kd_cuda_instance *)turns[i].state, turns[i].n, error));
+    }
+    return kd_cuda_together_train(turns, n_turns, n_steps, error);
 }
 
 static kdinr_status cuda_read_supply(void *state, uint64_t first, size_t n, float *coords,
@@ -276,6 +303,7 @@ static const kd_backend backend = {"cuda",
                                    kd_cuda_evaluate_grid,
                                    cuda_set_supply,
                                    cuda_train_supply,
+                                   kd_cuda_together_count,
                                    cuda_read_supply};
 
 extern "C" KDINR_API const kd_cuda_module *kdinr_cuda_module(void);

@@ -1,7 +1,8 @@
 /* One batch: copied to the device with the step's rates in one piece, forward and backward in
  * passes of bounded size, optimiser, and the loss back. Or a run of batches that are drawn on the
- * device: rates go there and losses come back once for all. Above: backend_cuda.cu. Below:
- * supply.cu, forward.cu, loss.cu, backward.cu, muon.cu, adam.cu. A step that repeats becomes a CUDA
+ * device, where rates go and from where losses come back once for all: for several networks at once
+ * if the instance is a team. Above: backend_cuda.cu, and together.cu for runs. Below: supply.cu,
+ * forward.cu, loss.cu, backward.cu or fused.h, muon.cu, adam.cu. A step that repeats becomes a CUDA
  * graph: the host then launches one thing instead of some hundred. */
 #include <math.h>
 #include <string.h>
@@ -11,15 +12,25 @@
 #include "cuda/instance.h"
 #include "cuda/launch.h"
 
-/* Pinned memory: a run, the loss in a head's room, then what is copied to the device. */
-static kd_cuda_run *pinned_run(const kd_cuda_instance *self)
+/* Pinned memory: the runs, the loss in a head's room, then what is copied to the device. */
+static kd_cuda_run *pinned_runs(const kd_cuda_instance *self)
 {
     return (kd_cuda_run *)self->lane->pinned;
 }
 
+static size_t runs_size(const kd_cuda_instance *self)
+{
+    return (size_t)self->n_networks * sizeof(kd_cuda_run);
+}
+
+static size_t heads_size(const kd_cuda_instance *self)
+{
+    return (size_t)self->n_networks * sizeof(kd_cuda_head);
+}
+
 static char *pinned_loss(const kd_cuda_instance *self)
 {
-    return self->lane->pinned + sizeof(kd_cuda_run);
+    return self->lane->pinned + runs_size(self);
 }
 
 static char *pinned_head(const kd_cuda_instance *self)
@@ -27,15 +38,15 @@ static char *pinned_head(const kd_cuda_instance *self)
     return pinned_loss(self) + sizeof(kd_cuda_head);
 }
 
-/* Where the batch lies on the device. */
+/* Where the batches lie on the device: all coordinates, then all targets. */
 static float *device_coords(const kd_cuda_instance *self)
 {
-    return (float *)(self->desk.d_head + 1);
+    return (float *)(self->desk.d_head + self->n_networks);
 }
 
 static float *device_targets(const kd_cuda_instance *self, size_t n)
 {
-    return device_coords(self) + n * (size_t)self->net.n_inputs;
+    return device_coords(self) + (size_t)self->n_networks * n * (size_t)self->net.n_inputs;
 }
 
 static size_t coords_size(const kd_cuda_instance *self, size_t n)
@@ -82,7 +93,7 @@ static kdinr_status enqueue_passes(const kd_cuda_instance *self, size_t n, kdinr
 static kdinr_status enqueue_fused(const kd_cuda_instance *self, size_t n, kdinr_error *error)
 {
     kd_fused_batch batch = {};
-    batch.n_networks = 1;
+    batch.n_networks = self->n_networks;
     batch.n = n;
     batch.halves = self->config.precision == KDINR_PRECISION_16;
     batch.packed = self->d_packed;
@@ -118,12 +129,15 @@ static kdinr_status enqueue_gradient(const kd_cuda_instance *self, size_t n, kdi
     return KDINR_OK;
 }
 
-/* A step of a run is over: its loss is kept, and the next one's rates and samples are due. */
-__global__ void turn_kernel(kd_cuda_run *run, kd_cuda_head *head, unsigned n,
-                            const float *fused_loss, const double *loss)
+/* A step of each network's run is over: its loss is kept, and the next one's rates and samples are
+ * due. A thread for each network. */
+__global__ void turn_kernel(kd_cuda_run *runs, kd_cuda_head *heads, unsigned n,
+                            const float *fused_losses, const double *loss)
 {
+    kd_cuda_run *run = runs + threadIdx.x;
+    kd_cuda_head *head = heads + threadIdx.x;
     const unsigned k = run->n_done;
-    run->losses[k] = fused_loss != NULL ? (double)*fused_loss : *loss;
+    run->losses[k] = fused_losses != NULL ? (double)fused_losses[threadIdx.x] : *loss;
     run->first += n;
     run->n_done = k + 1;
     head->rates = run->rates[k + 1];
@@ -132,7 +146,8 @@ __global__ void turn_kernel(kd_cuda_run *run, kd_cuda_head *head, unsigned n,
 static kdinr_status launch_turn(const kd_cuda_instance *self, size_t n, kdinr_error *error)
 {
     const kd_cuda_desk *desk = &self->desk;
-    KD_LAUNCH(turn_kernel, 1, 1, 0, self->lane->stream, desk->d_run, desk->d_head, (unsigned)n,
+    KD_LAUNCH(turn_kernel, 1, (unsigned)self->n_networks, 0, self->lane->stream, desk->d_run,
+              desk->d_head, (unsigned)n,
               self->d_packed != NULL ? desk->d_fused_loss : (const float *)NULL, desk->d_loss);
     KD_CUDA_TRY(cudaGetLastError(), error);
     return KDINR_OK;
@@ -142,26 +157,34 @@ kdinr_status kd_cuda_batch_pack(const kd_cuda_instance *self, cudaStream_t strea
                                 kdinr_error *error)
 {
     if (self->rounding) {
-        KD_TRY(kd_cuda_round(self->lane, self->net.n_params, self->d_units, self->d_params,
-                             self->d_rounded, error));
+        KD_TRY(kd_cuda_round(self->lane, (size_t)self->n_networks * self->net.n_params,
+                             self->d_units, self->d_params, self->d_rounded, error));
     }
     if (self->d_packed == NULL) return KDINR_OK;
-    KD_CUDA_TRY((cudaError_t)kd_fused_pack(&self->net, kd_cuda_seen(self), self->d_packed, stream),
+    KD_CUDA_TRY((cudaError_t)kd_fused_pack_many(&self->net, self->n_networks, kd_cuda_seen(self),
+                                                self->d_packed, stream),
                 error);
     return KDINR_OK;
 }
 
 static kdinr_status enqueue_optimiser(const kd_cuda_instance *self, kdinr_error *error)
 {
-    const kd_cuda_rates *d_rates = &self->desk.d_head->rates;
+    const bool fused = self->d_packed != NULL;
+    const kd_cuda_moved moved = {self->n_networks, self->net.n_params, &self->desk.d_head->rates,
+                                 self->d_hidden,   self->d_matrices,   self->d_gradient,
+                                 self->d_first,    self->d_second,     self->d_params,
+                                 self->d_scratch};
     if (self->d_matrices != NULL) {
-        const kd_cuda_muon_data data = {self->d_matrices, d_rates,        self->d_gradient,
-                                        self->d_first,    self->d_params, self->d_scratch};
-        KD_TRY(kd_cuda_muon(self->lane, &self->muon, &data, error));
+        KD_TRY(kd_cuda_muon(self->lane, &self->muon, &moved, fused, error));
     }
-    KD_TRY(kd_cuda_adam(self->lane, self->net.n_params, d_rates, self->d_hidden, self->d_gradient,
-                        self->d_first, self->d_second, self->d_params, error));
+    KD_TRY(kd_cuda_adam(self->lane, &moved, error));
     return kd_cuda_batch_pack(self, self->lane->stream, error);
+}
+
+static kdinr_status enqueue_drawing(const kd_cuda_instance *self, size_t n, kdinr_error *error)
+{
+    const kd_cuda_drawn to = {self->n_networks, n, device_coords(self), device_targets(self, n)};
+    return kd_cuda_supply_draw(self->supplies, self->lane, self->desk.d_run, &to, error);
 }
 
 static kdinr_status enqueue_step(const kd_cuda_instance *self, size_t n, bool drawing,
@@ -171,8 +194,7 @@ static kdinr_status enqueue_step(const kd_cuda_instance *self, size_t n, bool dr
         KD_TRY(enqueue_gradient(self, n, error));
         return enqueue_optimiser(self, error);
     }
-    KD_TRY(kd_cuda_supply_draw(&self->supply, self->lane, self->desk.d_run, n, device_coords(self),
-                               device_targets(self, n), error));
+    KD_TRY(enqueue_drawing(self, n, error));
     KD_TRY(enqueue_device(self, n, error));
     KD_TRY(enqueue_optimiser(self, error));
     return launch_turn(self, n, error);
@@ -271,58 +293,58 @@ kdinr_status kd_cuda_batch_step(kd_cuda_instance *self, const float *coords, con
     return finish(self, n, loss, error);
 }
 
-/* Set a run at sample `first`, and the head for its first step. */
-static kdinr_status start_run(const kd_cuda_instance *self, uint64_t first, const kd_step *steps,
-                              size_t n_steps, kdinr_error *error)
+kd_cuda_run *kd_cuda_batch_fill(const kd_cuda_instance *self, const kd_turn *const *turns,
+                                size_t n_steps)
 {
-    kd_cuda_run *run = pinned_run(self);
-    memset(run, 0, sizeof *run);
-    run->first = first;
-    for (size_t i = 0; i < n_steps; i++) {
-        run->rates[i] = make_rates(self, i, &steps[i]);
+    kd_cuda_run *runs = pinned_runs(self);
+    kd_cuda_head *heads = (kd_cuda_head *)pinned_head(self);
+    for (int i = 0; i < self->n_networks; i++) {
+        const kd_cuda_instance *member = (const kd_cuda_instance *)turns[i]->state;
+        kd_cuda_run *run = &runs[i];
+        memset(run, 0, sizeof *run);
+        run->first = turns[i]->first;
+        run->drawing = self->supplies[i].drawing;
+        for (size_t k = 0; k < n_steps; k++) {
+            run->rates[k] = make_rates(member, k, &turns[i]->steps[k]);
+        }
+        heads[i].rates = run->rates[0];
     }
-    memcpy(pinned_head(self), &run->rates[0], sizeof run->rates[0]);
-    KD_CUDA_TRY(cudaMemcpyAsync(self->desk.d_run, run, sizeof *run, cudaMemcpyHostToDevice,
-                                self->lane->stream),
+    return runs;
+}
+
+kdinr_status kd_cuda_batch_send(const kd_cuda_instance *self, kdinr_error *error)
+{
+    KD_CUDA_TRY(cudaMemcpyAsync(self->desk.d_run, pinned_runs(self), runs_size(self),
+                                cudaMemcpyHostToDevice, self->lane->stream),
                 error);
-    KD_CUDA_TRY(cudaMemcpyAsync(self->desk.d_head, pinned_head(self), sizeof(kd_cuda_head),
+    KD_CUDA_TRY(cudaMemcpyAsync(self->desk.d_head, pinned_head(self), heads_size(self),
                                 cudaMemcpyHostToDevice, self->lane->stream),
                 error);
     return KDINR_OK;
 }
 
-/* At most KD_CUDA_RUN_STEPS steps; the host waits once. */
-static kdinr_status train_run(kd_cuda_instance *self, uint64_t first, size_t n,
-                              const kd_step *steps, size_t n_steps, double *losses,
-                              kdinr_error *error)
+kdinr_status kd_cuda_batch_go(kd_cuda_instance *self, size_t n, kdinr_error *error)
 {
-    kd_cuda_run *run = pinned_run(self);
-    KD_TRY(start_run(self, first, steps, n_steps, error));
-    for (size_t i = 0; i < n_steps; i++) {
-        KD_TRY(launch_step(self, n, true, error));
-    }
-    KD_CUDA_TRY(cudaMemcpyAsync(run, self->desk.d_run, sizeof *run, cudaMemcpyDeviceToHost,
-                                self->lane->stream),
+    return launch_step(self, n, true, error);
+}
+
+kdinr_status kd_cuda_batch_fetch(const kd_cuda_instance *self, kdinr_error *error)
+{
+    KD_CUDA_TRY(cudaMemcpyAsync(pinned_runs(self), self->desk.d_run, runs_size(self),
+                                cudaMemcpyDeviceToHost, self->lane->stream),
                 error);
-    KD_CUDA_TRY(cudaStreamSynchronize(self->lane->stream), error);
-    self->step += n_steps;
-    for (size_t i = 0; i < n_steps; i++) {
-        losses[i] = run->losses[i] / ((double)n * (double)self->net.n_outputs);
-    }
     return KDINR_OK;
 }
 
-kdinr_status kd_cuda_batch_train_supply(kd_cuda_instance *self, uint64_t first, size_t n,
-                                        const kd_step *steps, size_t n_steps, double *losses,
-                                        kdinr_error *error)
+void kd_cuda_batch_collect(const kd_cuda_instance *self, const kd_turn *const *turns,
+                           size_t n_steps)
 {
-    for (size_t done = 0; done < n_steps;) {
-        const size_t left = n_steps - done;
-        const size_t count = left < KD_CUDA_RUN_STEPS ? left : (size_t)KD_CUDA_RUN_STEPS;
-        KD_TRY(train_run(self, first + done * n, n, steps + done, count, losses + done, error));
-        done += count;
+    for (int i = 0; i < self->n_networks; i++) {
+        const double count = (double)turns[i]->n * (double)self->net.n_outputs;
+        for (size_t k = 0; k < n_steps; k++) {
+            turns[i]->losses[k] = pinned_runs(self)[i].losses[k] / count;
+        }
     }
-    return KDINR_OK;
 }
 
 kdinr_status kd_cuda_batch_read_supply(kd_cuda_instance *self, uint64_t first, size_t n,
@@ -330,9 +352,11 @@ kdinr_status kd_cuda_batch_read_supply(kd_cuda_instance *self, uint64_t first, s
 {
     char *from = pinned_head(self) + sizeof(kd_cuda_head);
     const size_t size = coords_size(self, n) + targets_size(self, n);
-    KD_TRY(start_run(self, first, NULL, 0, error));
-    KD_TRY(kd_cuda_supply_draw(&self->supply, self->lane, self->desk.d_run, n, device_coords(self),
-                               device_targets(self, n), error));
+    const kd_turn turn = {self, first, n, NULL, NULL};
+    const kd_turn *const turns[1] = {&turn};
+    (void)kd_cuda_batch_fill(self, turns, 0);
+    KD_TRY(kd_cuda_batch_send(self, error));
+    KD_TRY(enqueue_drawing(self, n, error));
     KD_CUDA_TRY(cudaMemcpyAsync(from, device_coords(self), size, cudaMemcpyDeviceToHost,
                                 self->lane->stream),
                 error);

@@ -7,8 +7,6 @@
 
 #include "cuda/check.h"
 
-enum { WORKSPACE_SIZE = 8 << 20 };
-
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static kd_cuda_lane *idle; /* guarded by mutex, as is: */
 static size_t n_holders;
@@ -55,10 +53,10 @@ static kdinr_status start(kd_cuda_lane *lane, kdinr_error *error)
 {
     KD_CUDA_TRY(cudaStreamCreateWithFlags(&lane->stream, cudaStreamNonBlocking), error);
     KD_CUDA_TRY(cudaEventCreateWithFlags(&lane->done, cudaEventDisableTiming), error);
-    KD_CUDA_TRY(cudaMalloc((void **)&lane->d_workspace, WORKSPACE_SIZE), error);
+    KD_CUDA_TRY(cudaMalloc((void **)&lane->d_workspace, KD_CUDA_LANE_WORKSPACE), error);
     KD_CUBLAS_TRY(cublasCreate(&lane->blas), error);
     KD_CUBLAS_TRY(cublasSetStream(lane->blas, lane->stream), error);
-    KD_CUBLAS_TRY(cublasSetWorkspace(lane->blas, lane->d_workspace, WORKSPACE_SIZE), error);
+    KD_CUBLAS_TRY(cublasSetWorkspace(lane->blas, lane->d_workspace, KD_CUDA_LANE_WORKSPACE), error);
     return KDINR_OK;
 }
 

@@ -10,6 +10,8 @@
 
 #include "kdinr.h"
 
+enum { KD_CUDA_LANE_WORKSPACE = 8 << 20 }; /* bytes, of cuBLAS */
+
 typedef struct kd_cuda_lane {
     cudaStream_t stream; /* does not wait for the default stream */
     cublasHandle_t blas; /* on `stream`, its workspace is d_workspace */

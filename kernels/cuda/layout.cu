@@ -60,10 +60,12 @@ static size_t batch_floats(const kd_net *net, size_t max_batch)
     return max_batch * (size_t)(net->n_inputs + net->n_outputs);
 }
 
-size_t kd_cuda_layout_pinned(const kd_net *net, size_t max_batch)
+/* A team's batches never are on the host. */
+size_t kd_cuda_layout_pinned(const kd_cuda_use *use)
 {
-    return sizeof(kd_cuda_run) + 2 * sizeof(kd_cuda_head) +
-           batch_floats(net, max_batch) * sizeof(float);
+    const size_t n = (size_t)use->n_networks;
+    const size_t floats = n > 1 ? 0 : batch_floats(use->net, use->max_batch);
+    return n * sizeof(kd_cuda_run) + (n + 1) * sizeof(kd_cuda_head) + floats * sizeof(float);
 }
 
 static void place_pass(const kd_net *net, size_t rows, arena *from, kd_cuda_pass *pass)
@@ -80,22 +82,22 @@ static void place_pass(const kd_net *net, size_t rows, arena *from, kd_cuda_pass
     pass->losses = (double *)take(from, KD_CUDA_MAX_BLOCKS, sizeof(double));
 }
 
-void kd_cuda_layout_desk(const kd_net *net, bool fused, size_t max_batch, char *d_memory,
-                         kd_cuda_desk *desk)
+void kd_cuda_layout_desk(const kd_cuda_use *use, char *d_memory, kd_cuda_desk *desk)
 {
-    const size_t most = limit_rows(KD_CUDA_TRAIN_ROWS, trained_floats(net), max_train_size);
-    const size_t batch_size = batch_floats(net, max_batch) * sizeof(float);
+    const size_t most = limit_rows(KD_CUDA_TRAIN_ROWS, trained_floats(use->net), max_train_size);
+    const size_t batch_size = batch_floats(use->net, use->max_batch) * sizeof(float);
+    const size_t n = (size_t)use->n_networks;
     arena from = {d_memory, 0};
     *desk = {};
-    desk->rows = fused || max_batch < most ? max_batch : most;
-    desk->d_head = (kd_cuda_head *)take(&from, sizeof(kd_cuda_head) + batch_size, 1);
-    desk->d_run = (kd_cuda_run *)take(&from, 1, sizeof(kd_cuda_run));
+    desk->rows = use->fused || use->max_batch < most ? use->max_batch : most;
+    desk->d_head = (kd_cuda_head *)take(&from, n, sizeof(kd_cuda_head) + batch_size);
+    desk->d_run = (kd_cuda_run *)take(&from, n, sizeof(kd_cuda_run));
     desk->d_loss = (double *)take(&from, 1, sizeof(double));
-    desk->d_fused_loss = take_floats(&from, 1);
-    if (fused) {
-        desk->d_workspace = (char *)take(&from, kd_fused_workspace(net, max_batch), 1);
+    desk->d_fused_loss = take_floats(&from, n);
+    if (use->fused) {
+        desk->d_workspace = (char *)take(&from, n, kd_fused_workspace(use->net, use->max_batch));
     } else {
-        place_pass(net, desk->rows, &from, &desk->pass);
+        place_pass(use->net, desk->rows, &from, &desk->pass);
     }
     desk->size = from.used;
 }

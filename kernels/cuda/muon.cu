@@ -1,7 +1,9 @@
-/* Muon on all hidden matrices at once: momentum, then the nearest orthogonal matrix by five
- * Newton-Schulz steps (Jordan et al., 2024). Before: backward.cu. After: the next batch.
- * X is the update with its smaller dimension as rows: X <- P X with P = aI + bA + cA^2, A = X X^T.
- * Matrices of one shape go through cuBLAS together. */
+/* Muon on all hidden matrices of all networks at once: momentum, then the nearest orthogonal matrix
+ * by five Newton-Schulz steps (Jordan et al., 2024). Before: backward.cu or fused_weights.cu.
+ * After: the next batch. X is the update with its smaller dimension as rows: X <- P X with P = aI +
+ * bA + cA^2, A = X X^T. Matrices of one shape are multiplied together: by multiply.cu, or, where
+ * there is one network on path 1, by cuBLAS, which is faster for wide ones but chooses its order of
+ * summation by how many there are. */
 #include <math.h>
 
 #include "blocks.h"
@@ -62,20 +64,21 @@ void kd_cuda_muon_plan_make(const kd_net *net, kd_cuda_muon_plan *plan)
     plan->n_scratch = 2 * plan->n_x + 2 * plan->n_square;
 }
 
-/* One block per matrix: momentum moves; x becomes the Nesterov update over its Frobenius norm. */
-__global__ void nesterov_kernel(const kd_cuda_matrix *matrices, const float *gradients,
-                                float *momenta, float *scratch)
+/* Block (x, y), matrix x of network y: momentum moves; x becomes the Nesterov update over its
+ * Frobenius norm. */
+__global__ void nesterov_kernel(kd_cuda_moved moved, size_t n_scratch)
 {
     __shared__ double shared[KD_CUDA_BLOCK];
-    const kd_cuda_matrix matrix = matrices[blockIdx.x];
+    const kd_cuda_matrix matrix = moved.matrices[blockIdx.x];
     const unsigned n_out = (unsigned)matrix.n_out, n_in = (unsigned)matrix.n_in, n = n_out * n_in;
-    const float *gradient = gradients + matrix.weights;
-    float *momentum = momenta + matrix.weights, *x = scratch + matrix.x;
+    const size_t weights = blockIdx.y * moved.n_params + matrix.weights;
+    const float *gradient = moved.gradient + weights;
+    float *momentum = moved.first + weights, *x = moved.scratch + blockIdx.y * n_scratch + matrix.x;
     double sum = 0;
     for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
-        const float moved = momentum[i] + 0.05f * (gradient[i] - momentum[i]);
-        const float update = gradient[i] + 0.95f * (moved - gradient[i]);
-        momentum[i] = moved;
+        const float mean = momentum[i] + 0.05f * (gradient[i] - momentum[i]);
+        const float update = gradient[i] + 0.95f * (mean - gradient[i]);
+        momentum[i] = mean;
         x[n_out > n_in ? i % n_in * n_out + i / n_in : i] = update;
         sum += (double)update * (double)update;
     }
@@ -84,6 +87,83 @@ __global__ void nesterov_kernel(const kd_cuda_matrix *matrices, const float *gra
         x[i] *= shrink;
     }
 }
+
+/* Block (x, y, z) moves its part of matrix y of network z against its update, which lies at
+ * scratch + updates. */
+__global__ void move_kernel(kd_cuda_moved moved, size_t n_scratch, size_t updates)
+{
+    const kd_cuda_matrix matrix = moved.matrices[blockIdx.y];
+    const unsigned n_out = (unsigned)matrix.n_out, n_in = (unsigned)matrix.n_in, n = n_out * n_in;
+    const float *x = moved.scratch + blockIdx.z * n_scratch + updates + matrix.x;
+    float *params = moved.params + blockIdx.z * moved.n_params + matrix.weights;
+    const float move =
+        moved.rates[blockIdx.z].matrix * 0.2f * sqrtf((float)(n_out > n_in ? n_out : n_in));
+    for (unsigned i = kd_cuda_first(); i < n; i += kd_cuda_stride()) {
+        params[i] -= move * x[n_out > n_in ? i % n_in * n_out + i / n_in : i];
+    }
+}
+
+/* ---- products by multiply.cu, of all networks ---- */
+
+/* One Newton-Schulz step of a group: next = P x. The first network's x is at moved->scratch + from,
+ * its next at moved->scratch + to. A and P are symmetric: no matter which of their indices is
+ * first. */
+static kdinr_status iterate_all(const kd_cuda_lane *lane, const kd_cuda_muon_plan *plan,
+                                const kd_cuda_group *group, const kd_cuda_moved *moved, size_t from,
+                                size_t to, kdinr_error *error)
+{
+    const unsigned rows = (unsigned)group->rows, columns = (unsigned)group->columns;
+    const size_t square = (size_t)rows * rows, whole = (size_t)rows * columns;
+    float *x = moved->scratch + from, *next = moved->scratch + to;
+    float *a = moved->scratch + 2 * plan->n_x, *p = a + plan->n_square;
+    kd_cuda_product product = {(unsigned)moved->n_networks,
+                               (unsigned)group->count,
+                               rows,
+                               rows,
+                               columns,
+                               x,
+                               x,
+                               a,
+                               plan->n_scratch,
+                               whole,
+                               whole,
+                               square,
+                               true,
+                               false};
+    KD_TRY(kd_cuda_multiply(lane, &product, error));
+    product = {(unsigned)moved->n_networks,
+               (unsigned)group->count,
+               rows,
+               rows,
+               rows,
+               a,
+               a,
+               p,
+               plan->n_scratch,
+               square,
+               square,
+               square,
+               true,
+               true};
+    KD_TRY(kd_cuda_multiply(lane, &product, error));
+    product = {(unsigned)moved->n_networks,
+               (unsigned)group->count,
+               rows,
+               columns,
+               rows,
+               p,
+               x,
+               next,
+               plan->n_scratch,
+               square,
+               whole,
+               whole,
+               false,
+               false};
+    return kd_cuda_multiply(lane, &product, error);
+}
+
+/* ---- products by cuBLAS, of one network ---- */
 
 /* p [n / rows^2][rows][rows]: in A^2, out aI + bA + cA^2 */
 __global__ void polynomial_kernel(unsigned n, unsigned rows, const float *a, float *p)
@@ -94,30 +174,17 @@ __global__ void polynomial_kernel(unsigned n, unsigned rows, const float *a, flo
     }
 }
 
-/* Block (x, y) moves its part of matrix y against its update. */
-__global__ void move_kernel(const kd_cuda_matrix *matrices, const kd_cuda_rates *rates,
-                            const float *scratch, float *params)
-{
-    const kd_cuda_matrix matrix = matrices[blockIdx.y];
-    const unsigned n_out = (unsigned)matrix.n_out, n_in = (unsigned)matrix.n_in, n = n_out * n_in;
-    const float *x = scratch + matrix.x;
-    const float move = rates->matrix * 0.2f * sqrtf((float)(n_out > n_in ? n_out : n_in));
-    for (unsigned i = kd_cuda_first(); i < n; i += kd_cuda_stride()) {
-        params[matrix.weights + i] -= move * x[n_out > n_in ? i % n_in * n_out + i / n_in : i];
-    }
-}
-
 /* c = op(a) b for each of a group's matrices, as cuBLAS sees them: [columns][rows]. */
-typedef struct product {
+typedef struct blas_product {
     cublasOperation_t op;
     int m, n, k;
     const float *a, *b;
     int a_column, b_column; /* floats from column to column */
     size_t a_next, b_next;  /* floats from matrix to matrix */
     float *c;               /* [n][m] */
-} product;
+} blas_product;
 
-static kdinr_status multiply(const kd_cuda_lane *lane, const product *p, int count,
+static kdinr_status multiply(const kd_cuda_lane *lane, const blas_product *p, int count,
                              kdinr_error *error)
 {
     const float one = 1, zero = 0;
@@ -129,18 +196,20 @@ static kdinr_status multiply(const kd_cuda_lane *lane, const product *p, int cou
     return KDINR_OK;
 }
 
-/* One Newton-Schulz step of a group: next = P x. a, p: scratch [count][rows][rows] */
-static kdinr_status iterate(const kd_cuda_lane *lane, const kd_cuda_group *group, const float *x,
-                            float *a, float *p, float *next, kdinr_error *error)
+/* As iterate_all. */
+static kdinr_status iterate(const kd_cuda_lane *lane, const kd_cuda_muon_plan *plan,
+                            const kd_cuda_group *group, float *scratch, size_t from, size_t to,
+                            kdinr_error *error)
 {
     const int rows = group->rows, columns = group->columns;
     const size_t square = (size_t)rows * (size_t)rows, whole = (size_t)rows * (size_t)columns;
     const unsigned n = (unsigned)(square * (size_t)group->count);
-    const product gram = {CUBLAS_OP_T, rows,    rows,  columns, x, x,
-                          columns,     columns, whole, whole,   a};
-    const product power = {CUBLAS_OP_N, rows, rows, rows, a, a, rows, rows, square, square, p};
-    const product apply = {CUBLAS_OP_N, columns, rows,  rows,   x,   p,
-                           columns,     rows,    whole, square, next};
+    float *a = scratch + 2 * plan->n_x, *p = a + plan->n_square, *x = scratch + from;
+    const blas_product gram = {CUBLAS_OP_T, rows,    rows,  columns, x, x,
+                               columns,     columns, whole, whole,   a};
+    const blas_product power = {CUBLAS_OP_N, rows, rows, rows, a, a, rows, rows, square, square, p};
+    const blas_product apply = {CUBLAS_OP_N, columns, rows,  rows,   x,           p,
+                                columns,     rows,    whole, square, scratch + to};
     KD_TRY(multiply(lane, &gram, group->count, error));
     KD_TRY(multiply(lane, &power, group->count, error));
     KD_LAUNCH(polynomial_kernel, kd_cuda_blocks(n), KD_CUDA_BLOCK, 0, lane->stream, n,
@@ -151,16 +220,17 @@ static kdinr_status iterate(const kd_cuda_lane *lane, const kd_cuda_group *group
 
 /* After an odd number of steps the result is in the second half of the updates' memory. */
 static kdinr_status orthogonalise(const kd_cuda_lane *lane, const kd_cuda_muon_plan *plan,
-                                  float *scratch, kdinr_error *error)
+                                  const kd_cuda_moved *moved, bool alike, kdinr_error *error)
 {
-    float *a = scratch + 2 * plan->n_x, *p = a + plan->n_square;
     for (int g = 0; g < plan->n_groups; g++) {
-        float *x = scratch + plan->groups[g].x, *next = x + plan->n_x;
+        const kd_cuda_group *group = &plan->groups[g];
+        size_t from = group->x, to = from + plan->n_x;
         for (int i = 0; i < NEWTON_SCHULZ_STEPS; i++) {
-            KD_TRY(iterate(lane, &plan->groups[g], x, a, p, next, error));
-            float *swap = x;
-            x = next;
-            next = swap;
+            KD_TRY(alike ? iterate_all(lane, plan, group, moved, from, to, error)
+                         : iterate(lane, plan, group, moved->scratch, from, to, error));
+            const size_t swap = from;
+            from = to;
+            to = swap;
         }
     }
     return KDINR_OK;
@@ -177,15 +247,15 @@ static size_t largest_matrix(const kd_cuda_muon_plan *plan)
 }
 
 kdinr_status kd_cuda_muon(const kd_cuda_lane *lane, const kd_cuda_muon_plan *plan,
-                          const kd_cuda_muon_data *data, kdinr_error *error)
+                          const kd_cuda_moved *moved, bool alike, kdinr_error *error)
 {
-    const dim3 grid(kd_cuda_blocks(largest_matrix(plan)), (unsigned)plan->n_matrices);
-    KD_LAUNCH(nesterov_kernel, (unsigned)plan->n_matrices, KD_CUDA_BLOCK, 0, lane->stream,
-              data->matrices, data->gradient, data->momentum, data->scratch);
+    const unsigned n_matrices = (unsigned)plan->n_matrices, n = (unsigned)moved->n_networks;
+    KD_LAUNCH(nesterov_kernel, dim3(n_matrices, n), KD_CUDA_BLOCK, 0, lane->stream, *moved,
+              plan->n_scratch);
     KD_CUDA_TRY(cudaGetLastError(), error);
-    KD_TRY(orthogonalise(lane, plan, data->scratch, error));
-    KD_LAUNCH(move_kernel, grid, KD_CUDA_BLOCK, 0, lane->stream, data->matrices, data->rates,
-              data->scratch + plan->n_x, data->params);
+    KD_TRY(orthogonalise(lane, plan, moved, alike, error));
+    KD_LAUNCH(move_kernel, dim3(kd_cuda_blocks(largest_matrix(plan)), n_matrices, n), KD_CUDA_BLOCK,
+              0, lane->stream, *moved, plan->n_scratch, plan->n_x);
     KD_CUDA_TRY(cudaGetLastError(), error);
     return KDINR_OK;
 }

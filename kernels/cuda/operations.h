@@ -78,30 +78,49 @@ kdinr_status kd_cuda_backward(const kd_cuda_lane *lane, const kd_net *net, const
                               const kd_cuda_pass *pass, bool add, float *d_gradient,
                               kdinr_error *error);
 
-/** One Adam step on those of n parameters whose `hidden` is 0 (Kingma and Ba, 2015).
- *  hidden          in      [n], NULL: all 0
- *  first, second   in/out  [n] running means of the gradient and of its square
+/** What the optimisers work on, in device memory: networks of one shape, one after the other. */
+typedef struct kd_cuda_moved {
+    int n_networks;
+    size_t n_params;
+    const kd_cuda_rates *rates;     /* [n_networks] */
+    const unsigned char *hidden;    /* [n_params] what Muon moves; NULL: nothing */
+    const kd_cuda_matrix *matrices; /* [plan.n_matrices] */
+    const float *gradient;          /* [n_networks][n_params], as are: */
+    float *first, *second; /* running means of the gradient (Muon: momentum) and of its square */
+    float *params;
+    float *scratch; /* [n_networks][plan.n_scratch] */
+} kd_cuda_moved;
+
+/** One Adam step on the parameters whose `hidden` is 0 (Kingma and Ba, 2015).
  *  errors  BACKEND */
-kdinr_status kd_cuda_adam(const kd_cuda_lane *lane, size_t n, const kd_cuda_rates *d_rates,
-                          const unsigned char *d_hidden, const float *d_gradient, float *d_first,
-                          float *d_second, float *d_params, kdinr_error *error);
+kdinr_status kd_cuda_adam(const kd_cuda_lane *lane, const kd_cuda_moved *moved, kdinr_error *error);
 
 /** Find the hidden matrices of `net` and lay out their scratch. */
 void kd_cuda_muon_plan_make(const kd_net *net, kd_cuda_muon_plan *plan);
 
-/** What one Muon step works on; all in device memory. */
-typedef struct kd_cuda_muon_data {
-    const kd_cuda_matrix *matrices; /* [n_matrices], plan->matrices */
-    const kd_cuda_rates *rates;
-    const float *gradient;    /* [n_params] */
-    float *momentum, *params; /* [n_params] */
-    float *scratch;           /* [n_scratch] */
-} kd_cuda_muon_data;
-
 /** One Muon step on all hidden matrices, as kd_step says (Jordan et al., 2024).
+ *  alike   in  products whose bits do not depend on n_networks; else cuBLAS, for one network
  *  errors  BACKEND */
 kdinr_status kd_cuda_muon(const kd_cuda_lane *lane, const kd_cuda_muon_plan *plan,
-                          const kd_cuda_muon_data *data, kdinr_error *error);
+                          const kd_cuda_moved *moved, bool alike, kdinr_error *error);
+
+/** Products of small matrices [rows][columns], many of one shape: c = a b, or with `polynomial`
+ *  c = 3.4445 I - 4.7750 a + 2.0315 a b. Matrix i of network j lies at a + j network + i a_next,
+ *  and so on. */
+typedef struct kd_cuda_product {
+    unsigned n_networks, n_matrices; /* of each */
+    unsigned rows, columns, n;       /* of c; n: columns of a, rows of b */
+    const float *a, *b;
+    float *c;
+    size_t network, a_next, b_next, c_next; /* floats */
+    bool b_transposed;                      /* b lies as [columns][n] */
+    bool polynomial;
+} kd_cuda_product;
+
+/** Each element is one sum in the order of n.
+ *  errors  BACKEND */
+kdinr_status kd_cuda_multiply(const kd_cuda_lane *lane, const kd_cuda_product *product,
+                              kdinr_error *error);
 
 /** d_rounded [n] = d_params to the nearest multiples of d_units [n].
  *  errors  BACKEND */

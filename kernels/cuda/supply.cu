@@ -1,6 +1,7 @@
-/* Batches drawn on the device: places by draw.h, values from the volume, or networks' answers, put
- * on the training's scale. Above: backend_cuda.cu hands the supply over, batch.cu asks for batches.
- * Below: fused.h or forward.cu, by which networks answer. */
+/* Batches drawn on the device, of several networks at once: places by draw.h, values from the
+ * volume, or networks' answers, put on the training's scale. Above: backend_cuda.cu hands the
+ * supply over, batch.cu asks for batches. Below: fused.h or forward.cu, by which networks answer.
+ */
 #include "cuda/supply.h"
 
 #include <stdlib.h>
@@ -22,29 +23,39 @@ static __device__ __forceinline__ float target_of(const kd_cuda_answer *answer, 
     return (float)__dadd_rn(__dmul_rn((double)clamped, answer->scale[c]), answer->offset[c]);
 }
 
-/* Sample i of the batch is the (i / n_answers)-th that its answer is asked for. */
-__global__ void draw_kernel(kd_cuda_drawing drawing, const kd_cuda_run *run, unsigned n,
-                            unsigned most, float *coords, float *targets, float *asked)
+/* Samples of a batch of n that one answer is asked for, at most. */
+static __host__ __device__ __forceinline__ unsigned most_rows(const kd_cuda_drawing *drawing,
+                                                              unsigned n)
 {
-    const uint64_t first = run->first;
-    const unsigned n_outputs = drawing.n_outputs;
+    return (n + drawing->n_answers - 1) / drawing->n_answers;
+}
+
+/* Batch blockIdx.y, from its own run. Sample i of it is the (i / n_answers)-th that its answer is
+ * asked for. */
+__global__ void draw_kernel(const kd_cuda_run *runs, unsigned n, float *coords, float *targets)
+{
+    const kd_cuda_drawing *drawing = &runs[blockIdx.y].drawing;
+    const uint64_t first = runs[blockIdx.y].first;
+    const unsigned n_outputs = drawing->n_outputs, most = most_rows(drawing, n);
+    coords += (size_t)blockIdx.y * n * drawing->n_inputs;
+    targets += (size_t)blockIdx.y * n * n_outputs;
     for (unsigned i = kd_cuda_first(); i < n; i += kd_cuda_stride()) {
-        const kd_cuda_answer *answer = drawing.answers + (first + i) % drawing.n_answers;
-        float *const to = coords + (size_t)i * drawing.n_inputs;
+        const kd_cuda_answer *answer = drawing->answers + (first + i) % drawing->n_answers;
+        float *const to = coords + (size_t)i * drawing->n_inputs;
         int index[3];
-        kd_draw_sample(&drawing.chooser, drawing.key, first + i, answer->classes, index);
+        kd_draw_sample(&drawing->chooser, drawing->key, first + i, answer->classes, index);
         for (int a = 0; a < 3; a++) {
-            to[a] = drawing.axes[a][index[a]];
+            to[a] = drawing->axes[a][index[a]];
         }
-        if (drawing.n_inputs > 3) to[3] = answer->time;
+        if (drawing->n_inputs > 3) to[3] = answer->time;
         if (answer->network >= 0) {
-            const size_t row = (size_t)answer->network * most + i / drawing.n_answers;
+            const size_t row = (size_t)answer->network * most + i / drawing->n_answers;
             for (int a = 0; a < 3; a++) {
-                asked[row * 3 + a] = to[a];
+                drawing->asked[row * 3 + a] = to[a];
             }
             continue;
         }
-        const size_t at = kd_draw_at(&drawing.chooser, index) * n_outputs;
+        const size_t at = kd_draw_at(&drawing->chooser, index) * n_outputs;
         for (unsigned c = 0; c < n_outputs; c++) {
             const float value = answer->values == NULL ? -1.0f : answer->values[at + c];
             targets[(size_t)i * n_outputs + c] = target_of(answer, c, value);
@@ -53,24 +64,21 @@ __global__ void draw_kernel(kd_cuda_drawing drawing, const kd_cuda_run *run, uns
 }
 
 /* What networks said becomes targets. */
-__global__ void said_kernel(kd_cuda_drawing drawing, const kd_cuda_run *run, unsigned n,
-                            unsigned most, const float *said, float *targets)
+__global__ void said_kernel(const kd_cuda_run *runs, unsigned n, float *targets)
 {
-    const unsigned n_outputs = drawing.n_outputs;
+    const kd_cuda_drawing *drawing = &runs[blockIdx.y].drawing;
+    const uint64_t first = runs[blockIdx.y].first;
+    const unsigned n_outputs = drawing->n_outputs, most = most_rows(drawing, n);
+    targets += (size_t)blockIdx.y * n * n_outputs;
     for (unsigned i = kd_cuda_first(); i < n; i += kd_cuda_stride()) {
-        const kd_cuda_answer *answer = drawing.answers + (run->first + i) % drawing.n_answers;
+        const kd_cuda_answer *answer = drawing->answers + (first + i) % drawing->n_answers;
         if (answer->network < 0) continue;
-        const size_t row = (size_t)answer->network * most + i / drawing.n_answers;
+        const float *said =
+            drawing->said + ((size_t)answer->network * most + i / drawing->n_answers) * n_outputs;
         for (unsigned c = 0; c < n_outputs; c++) {
-            targets[(size_t)i * n_outputs + c] = target_of(answer, c, said[row * n_outputs + c]);
+            targets[(size_t)i * n_outputs + c] = target_of(answer, c, said[c]);
         }
     }
-}
-
-/* Samples of a batch of n that one answer is asked for, at most. */
-static size_t most_rows(const kd_cuda_supply *supply, size_t n)
-{
-    return (n + supply->drawing.n_answers - 1) / supply->drawing.n_answers;
 }
 
 /* Path 1: one network after the other, as many rows at a time as the window takes. */
@@ -85,10 +93,10 @@ static kdinr_status ask_one_by_one(const kd_cuda_supply *supply, const kd_cuda_l
         const size_t network = first / most, left = (network + 1) * most - first;
         const size_t rows = left < window.rows ? left : window.rows;
         window.pass.rows = (int)rows;
-        window.pass.coords = supply->d_asked + first * 3;
+        window.pass.coords = supply->drawing.asked + first * 3;
         KD_TRY(kd_cuda_forward(lane, net, supply->d_params + network * net->n_params, &window.pass,
                                error));
-        KD_CUDA_TRY(cudaMemcpyAsync(supply->d_said + first * n_outputs, window.d_values,
+        KD_CUDA_TRY(cudaMemcpyAsync(supply->drawing.said + first * n_outputs, window.d_values,
                                     rows * n_outputs * sizeof(float), cudaMemcpyDeviceToDevice,
                                     lane->stream),
                     error);
@@ -106,24 +114,29 @@ static kdinr_status ask(const kd_cuda_supply *supply, const kd_cuda_lane *lane, 
     batch.n = most;
     batch.packed = supply->d_packed;
     batch.params = supply->d_params;
-    batch.coords = supply->d_asked;
-    batch.values = supply->d_said;
+    batch.coords = supply->drawing.asked;
+    batch.values = supply->drawing.said;
     KD_CUDA_TRY((cudaError_t)kd_fused_forward_many(&supply->net, &batch, lane->stream), error);
     return KDINR_OK;
 }
 
-kdinr_status kd_cuda_supply_draw(const kd_cuda_supply *supply, const kd_cuda_lane *lane,
-                                 const kd_cuda_run *d_run, size_t n, float *d_coords,
-                                 float *d_targets, kdinr_error *error)
+kdinr_status kd_cuda_supply_draw(const kd_cuda_supply *supplies, const kd_cuda_lane *lane,
+                                 const kd_cuda_run *d_runs, const kd_cuda_drawn *to,
+                                 kdinr_error *error)
 {
-    const size_t most = most_rows(supply, n);
-    KD_LAUNCH(draw_kernel, kd_cuda_blocks(n), KD_CUDA_BLOCK, 0, lane->stream, supply->drawing,
-              d_run, (unsigned)n, (unsigned)most, d_coords, d_targets, supply->d_asked);
+    const unsigned n = (unsigned)to->n;
+    const dim3 grid(kd_cuda_blocks(n), (unsigned)to->n_batches);
+    bool asks = false;
+    KD_LAUNCH(draw_kernel, grid, KD_CUDA_BLOCK, 0, lane->stream, d_runs, n, to->d_coords,
+              to->d_targets);
     KD_CUDA_TRY(cudaGetLastError(), error);
-    if (supply->n_networks == 0) return KDINR_OK;
-    KD_TRY(ask(supply, lane, most, error));
-    KD_LAUNCH(said_kernel, kd_cuda_blocks(n), KD_CUDA_BLOCK, 0, lane->stream, supply->drawing,
-              d_run, (unsigned)n, (unsigned)most, supply->d_said, d_targets);
+    for (int i = 0; i < to->n_batches; i++) {
+        if (supplies[i].n_networks == 0) continue;
+        KD_TRY(ask(&supplies[i], lane, most_rows(&supplies[i].drawing, n), error));
+        asks = true;
+    }
+    if (!asks) return KDINR_OK;
+    KD_LAUNCH(said_kernel, grid, KD_CUDA_BLOCK, 0, lane->stream, d_runs, n, to->d_targets);
     KD_CUDA_TRY(cudaGetLastError(), error);
     return KDINR_OK;
 }
@@ -198,7 +211,7 @@ static void put_networks(filling *f, const kd_supply *supply, size_t max_batch,
                          kd_cuda_supply *made)
 {
     const size_t n = (size_t)made->n_networks, n_params = made->net.n_params;
-    const size_t n_rows = n * most_rows(made, max_batch);
+    const size_t n_rows = n * most_rows(&made->drawing, (unsigned)max_batch);
     const bool fused = kd_fused_supports(&made->net);
     float *params = (float *)reserve(f, n * n_params * sizeof(float));
     made->d_params = params;
@@ -209,8 +222,8 @@ static void put_networks(filling *f, const kd_supply *supply, size_t max_batch,
             cudaMemcpy(params, answer->params, n_params * sizeof(float), cudaMemcpyHostToDevice);
         params += n_params;
     }
-    made->d_asked = (float *)reserve(f, n_rows * 3 * sizeof(float));
-    made->d_said = (float *)reserve(f, n_rows * made->drawing.n_outputs * sizeof(float));
+    made->drawing.asked = (float *)reserve(f, n_rows * 3 * sizeof(float));
+    made->drawing.said = (float *)reserve(f, n_rows * made->drawing.n_outputs * sizeof(float));
     if (fused) {
         made->d_packed = (char *)reserve(f, n * kd_fused_packed_size(&made->net));
     } else {
@@ -230,7 +243,7 @@ static void fill(filling *f, const kd_supply *supply, size_t max_batch, kd_cuda_
     if (made->n_networks > 0) put_networks(f, supply, max_batch, made);
 }
 
-static bool is_same(const kd_net *a, const kd_net *b)
+bool kd_cuda_is_same(const kd_net *a, const kd_net *b)
 {
     if (a->n_layers != b->n_layers || a->block_layers != b->block_layers || a->skip != b->skip ||
         a->n_encoder != b->n_encoder) {
@@ -252,7 +265,7 @@ static bool find_net(const kd_supply *supply, kd_net *net)
     for (int i = 0; i < supply->n_answers; i++) {
         const kd_answer *answer = &supply->answers[i];
         if (answer->values != NULL || answer->net == NULL) continue;
-        if (found && !is_same(answer->net, net)) return false;
+        if (found && !kd_cuda_is_same(answer->net, net)) return false;
         *net = *answer->net;
         found = true;
     }
@@ -263,9 +276,9 @@ static bool find_net(const kd_supply *supply, kd_net *net)
 static kdinr_status prepare_networks(const kd_cuda_supply *made, size_t max_batch,
                                      kdinr_error *error)
 {
-    const size_t n_rows = (size_t)made->n_networks * most_rows(made, max_batch);
+    const size_t n_rows = (size_t)made->n_networks * most_rows(&made->drawing, (unsigned)max_batch);
     if (made->n_networks == 0) return KDINR_OK;
-    KD_CUDA_TRY(cudaMemset(made->d_asked, 0, n_rows * 3 * sizeof(float)), error);
+    KD_CUDA_TRY(cudaMemset(made->drawing.asked, 0, n_rows * 3 * sizeof(float)), error);
     if (made->d_packed != NULL) {
         KD_CUDA_TRY((cudaError_t)kd_fused_pack_many(&made->net, made->n_networks, made->d_params,
                                                     made->d_packed, NULL),

@@ -10,15 +10,6 @@
 /* Steps that are enqueued before the host waits for their losses. */
 enum { KD_CUDA_RUN_STEPS = 64 };
 
-/** A run of steps, in device memory: where it has come to, and what it needs and leaves. */
-typedef struct kd_cuda_run {
-    uint64_t first;  /* number of the next batch's first sample */
-    unsigned n_done; /* steps */
-    unsigned unused;
-    kd_cuda_rates rates[KD_CUDA_RUN_STEPS + 1]; /* the last one is never used */
-    double losses[KD_CUDA_RUN_STEPS];           /* sums, not means */
-} kd_cuda_run;
-
 /** A kd_answer in device memory. */
 typedef struct kd_cuda_answer {
     const uint8_t *classes;
@@ -35,18 +26,39 @@ typedef struct kd_cuda_drawing {
     uint64_t key;
     unsigned n_answers, n_inputs, n_outputs;
     const kd_cuda_answer *answers; /* [n_answers] */
+    float *asked;                  /* [networks][most][3]: each network is asked for `most` samples
+                                      of a batch, or fewer */
+    float *said;                   /* [networks][most][n_outputs] */
 } kd_cuda_drawing;
+
+/** Memory of an instance that a team works with in its stead, both on the device: as floats. */
+typedef struct kd_cuda_loan {
+    float *own, *lent;
+    size_t n;
+} kd_cuda_loan;
+
+enum { KD_CUDA_LOANS = 6 };
+
+/** A run of one network's steps, in device memory: where it has come to, and what it needs and
+ *  leaves. */
+typedef struct kd_cuda_run {
+    uint64_t first;  /* number of the next batch's first sample */
+    unsigned n_done; /* steps */
+    unsigned unused;
+    kd_cuda_drawing drawing;
+    kd_cuda_loan loans[KD_CUDA_LOANS];          /* of a team's member */
+    kd_cuda_rates rates[KD_CUDA_RUN_STEPS + 1]; /* the last one is never used */
+    double losses[KD_CUDA_RUN_STEPS];           /* sums, not means */
+} kd_cuda_run;
 
 /** A supply on the device. All zero: there is none. */
 typedef struct kd_cuda_supply {
     char *d_memory; /* all of it */
     kd_cuda_drawing drawing;
-    kd_net net;      /* of the answering networks, if there are any */
-    int n_networks;  /* each is asked for `most` samples of a batch, or fewer */
+    kd_net net; /* of the answering networks, if there are any */
+    int n_networks;
     float *d_params; /* [n_networks][net.n_params] */
     char *d_packed;  /* [n_networks] what path 2 reads of them; NULL: path 1 */
-    float *d_asked;  /* [n_networks][most][3] */
-    float *d_said;   /* [n_networks][most][n_outputs] */
     char *d_window;  /* path 1: working memory of one network */
 } kd_cuda_supply;
 
@@ -61,12 +73,22 @@ kdinr_status kd_cuda_supply_make(const kd_supply *supply, const kd_net *net, siz
 /** Free it; nothing may be under way that reads it. */
 void kd_cuda_supply_free(kd_cuda_supply *supply);
 
-/** Enqueue the drawing of the run's next batch of n samples.
- *  coords   out [n][n_inputs]
- *  targets  out [n][n_outputs]
- *  errors   BACKEND */
-kdinr_status kd_cuda_supply_draw(const kd_cuda_supply *supply, const kd_cuda_lane *lane,
-                                 const kd_cuda_run *d_run, size_t n, float *d_coords,
-                                 float *d_targets, kdinr_error *error);
+/** Where batches of n samples each are drawn to. */
+typedef struct kd_cuda_drawn {
+    int n_batches;
+    size_t n;
+    float *d_coords;  /* [n_batches][n][n_inputs] */
+    float *d_targets; /* [n_batches][n][n_outputs] */
+} kd_cuda_drawn;
+
+/** Enqueue the drawing of the runs' next batches.
+ *  supplies  in  [n_batches] what d_runs [n_batches] draw from
+ *  errors    BACKEND */
+kdinr_status kd_cuda_supply_draw(const kd_cuda_supply *supplies, const kd_cuda_lane *lane,
+                                 const kd_cuda_run *d_runs, const kd_cuda_drawn *to,
+                                 kdinr_error *error);
+
+/** Have the two networks one shape, so that one launch can carry both? */
+bool kd_cuda_is_same(const kd_net *a, const kd_net *b);
 
 #endif

@@ -66,5 +66,6 @@ void free_outputs(experiment *e);
 void units_round_what_is_seen(void **unused);
 void supply_gives_the_hosts_samples(void **unused);
 void supply_trains_as_its_batches_do(void **unused);
+void supply_trains_together_as_alone(void **unused);
 
 #endif

@@ -1,5 +1,6 @@
 /* Backends that draw batches themselves: the samples are those of draw.h, the targets those of the
- * data or of networks, and training on them is training on the same batches from the host. */
+ * data or of networks, and training on them is training on the same batches from the host, alone or
+ * together with others. */
 #include "../check.h"
 
 #include "draw.h"
@@ -154,8 +155,8 @@ static void check_training(const subject *on, const series *s, const net_case *s
     for (size_t round = 0; round < 2; round++) {
         const size_t n_steps = round == 0 ? STEPS : 3;
         const uint64_t first = round * 12345;
-        assert_int_equal(on->backend->train_supply(alone, first, n, steps, n_steps, losses, NULL),
-                         KDINR_OK);
+        const kd_turn turn = {alone, first, n, steps, losses};
+        assert_int_equal(on->backend->train_supply(&turn, 1, n_steps, NULL), KDINR_OK);
         for (size_t i = 0; i < n_steps; i++) {
             double loss = 0;
             on->backend->read_supply(led, first + i * n, n, coords, targets, NULL);
@@ -191,8 +192,11 @@ static void check_refusals(const subject *on, const series *s)
     experiment e;
     make_inputs(&e, &shape, 1);
     void *state = open_supplied(on, &e.net, e.params, s);
-    check_fails(on->backend->train_supply(state, 0, BATCH + 1, &step, 1, &loss, &error),
-                KDINR_ERROR_ARGUMENT, "batch of 71 samples", error);
+    const kd_turn turn = {state, 0, BATCH + 1, &step, &loss};
+    check_fails(on->backend->train_supply(&turn, 1, 1, &error), KDINR_ERROR_ARGUMENT,
+                "batch of 71 samples", error);
+    check_fails(on->backend->train_supply(&turn, KD_MOST_TURNS + 1, 1, &error),
+                KDINR_ERROR_ARGUMENT, "257 instances at once, allowed are 256", error);
     net_make(&larger, &other);
     mixed.answers[3].net = &other; /* networks of two shapes */
     mixed.supply.answers = mixed.answers;
@@ -200,6 +204,114 @@ static void check_refusals(const subject *on, const series *s)
     assert_false(taken);
     on->backend->close(state);
     free_inputs(&e);
+}
+
+/* Four networks, one of another shape; what is learnt differs as well. */
+enum { MEMBERS = 4, MEMBER_STEPS = 5 };
+
+typedef struct member {
+    experiment e;
+    series s;
+    kd_step steps[MEMBER_STEPS];
+    void *alone, *together;
+    uint64_t done; /* samples */
+} member;
+
+static void open_members(const subject *on, member *members)
+{
+    for (int i = 0; i < MEMBERS; i++) {
+        const net_case shape = {.width = i == 2 ? 5 : 8,
+                                .depth = 1,
+                                .n_inputs = 4,
+                                .n_outputs = OUTPUTS,
+                                .block_layers = 3};
+        member *m = &members[i];
+        make_series(&m->s, i == 3); /* whose answering networks take path 1 */
+        m->s.supply.key = (uint64_t)i;
+        make_inputs(&m->e, &shape, 9);
+        net_random_params(&m->e.net, (unsigned)i + 5, m->e.params);
+        m->alone = open_supplied(on, &m->e.net, m->e.params, &m->s);
+        m->together = open_supplied(on, &m->e.net, m->e.params, &m->s);
+        m->done = 0;
+        for (int k = 0; k < MEMBER_STEPS; k++) {
+            m->steps[k] = (kd_step){1e-3 / (i + k + 1), 1e-3 / (i + 1)};
+        }
+    }
+}
+
+static void close_members(const subject *on, member *members)
+{
+    for (int i = 0; i < MEMBERS; i++) {
+        on->backend->close(members[i].alone);
+        on->backend->close(members[i].together);
+        free_series(&members[i].s);
+        free_inputs(&members[i].e);
+    }
+}
+
+/* Losses, parameters and answers have the same bits. */
+static void assert_like_alone(const subject *on, const member *m)
+{
+    float *alone = guarded(m->e.net.n_params), *together = guarded(m->e.net.n_params);
+    float alone_values[9 * OUTPUTS], values[9 * OUTPUTS];
+    on->backend->get_params(m->alone, alone, NULL);
+    on->backend->get_params(m->together, together, NULL);
+    assert_memory_equal(alone, together, m->e.net.n_params * sizeof *alone);
+    on->backend->evaluate(m->alone, m->e.coords, 9, alone_values, NULL);
+    on->backend->evaluate(m->together, m->e.coords, 9, values, NULL);
+    assert_memory_equal(alone_values, values, sizeof values);
+    free_guarded(alone, m->e.net.n_params);
+    free_guarded(together, m->e.net.n_params);
+}
+
+/* The chosen members train together what each trains alone too. */
+static void train_members(const subject *on, member *members, const bool chosen[MEMBERS],
+                          size_t n_steps)
+{
+    double losses[MEMBERS][MEMBER_STEPS], alone[MEMBER_STEPS];
+    kd_turn turns[MEMBERS];
+    size_t n_turns = 0;
+    for (int i = 0; i < MEMBERS; i++) {
+        member *m = &members[i];
+        if (!chosen[i]) continue;
+        turns[n_turns++] = (kd_turn){m->together, m->done, 13, m->steps, losses[i]};
+    }
+    assert_int_equal(on->backend->train_supply(turns, n_turns, n_steps, NULL), KDINR_OK);
+    for (int i = 0; i < MEMBERS; i++) {
+        member *m = &members[i];
+        if (!chosen[i]) continue;
+        const kd_turn turn = {m->alone, m->done, 13, m->steps, alone};
+        assert_int_equal(on->backend->train_supply(&turn, 1, n_steps, NULL), KDINR_OK);
+        assert_memory_equal(alone, losses[i], n_steps * sizeof *alone);
+        assert_like_alone(on, m);
+        m->done += n_steps * 13;
+    }
+}
+
+/* Members that are rounded, go back or leave in between. */
+static void check_together(const subject *on)
+{
+    static const bool all[MEMBERS] = {true, true, true, true};
+    static const bool some[MEMBERS] = {true, false, false, true};
+    float units[KD_NET_MAX_TENSORS];
+    member members[MEMBERS];
+    for (int i = 0; i < KD_NET_MAX_TENSORS; i++) {
+        units[i] = 0.01f;
+    }
+    open_members(on, members);
+    train_members(on, members, all, MEMBER_STEPS);
+    on->backend->set_units(members[1].alone, units, NULL);
+    on->backend->set_units(members[1].together, units, NULL);
+    on->backend->set_params(members[3].alone, members[0].e.params, NULL);
+    on->backend->set_params(members[3].together, members[0].e.params, NULL);
+    train_members(on, members, all, 3);
+    train_members(on, members, some, 2);
+    for (int i = 0; i < MEMBERS; i++) {
+        on->backend->set_units(members[i].alone, units, NULL);
+        on->backend->set_units(members[i].together, units, NULL);
+    }
+    train_members(on, members, all, 3);
+    close_members(on, members);
 }
 
 /* Backends that draw, at each precision that they round to. */
@@ -260,5 +372,15 @@ void supply_trains_as_its_batches_do(void **unused)
             check_refusals(&suppliers[i], &s);
             free_series(&s);
         }
+    }
+}
+
+void supply_trains_together_as_alone(void **unused)
+{
+    (void)unused;
+    subject suppliers[MAX_SUBJECTS];
+    const int n_suppliers = list_suppliers(suppliers);
+    for (int i = 0; i < n_suppliers; i++) {
+        check_together(&suppliers[i]);
     }
 }

@@ -539,6 +539,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(units_round_what_is_seen),
         cmocka_unit_test(supply_gives_the_hosts_samples),
         cmocka_unit_test(supply_trains_as_its_batches_do),
+        cmocka_unit_test(supply_trains_together_as_alone),
         cmocka_unit_test(batch_of_wrong_size_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

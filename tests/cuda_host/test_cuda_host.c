@@ -98,6 +98,7 @@ static kdinr_status use_supply(const sample *on, void *state, kdinr_error *error
     static float coords[20 * N_INPUTS], targets[20 * N_OUTPUTS];
     const kd_step steps[2] = {rates, rates};
     double losses[2];
+    const kd_turn turn = {state, 7, 20, steps, losses};
     bool taken = false;
     make_supply(on, on == &fused ? &fused_shape : &shape, &from);
     kdinr_status status = cuda->set_supply(state, &from.supply, &taken, error);
@@ -107,7 +108,7 @@ static kdinr_status use_supply(const sample *on, void *state, kdinr_error *error
         return KDINR_ERROR_BACKEND;
     }
     status = cuda->read_supply(state, 7, 20, coords, targets, error);
-    return status != KDINR_OK ? status : cuda->train_supply(state, 7, 20, steps, 2, losses, error);
+    return status != KDINR_OK ? status : cuda->train_supply(&turn, 1, 2, error);
 }
 
 /* One use of everything; where it stops, `*state` may be open. */
@@ -166,6 +167,109 @@ static void any_failing_call_is_reported_and_leaves_nothing(void **unused)
                                             .precision = KDINR_PRECISION_MIXED};
     assert_true(fail_each_call(&given, &config) > 100);
     assert_true(fail_each_call(&fused, &fused_config) > 20);
+}
+
+/* ---- several instances in one call ---- */
+
+enum { TEAM = 3, TEAM_BATCH = 20 };
+
+static const kd_backend_config team_config = {.training = true, .max_batch = TEAM_BATCH};
+
+static kdinr_status open_member(const supply_sample *from, void **state, kdinr_error *error)
+{
+    bool taken = false;
+    kdinr_status status = cuda->open(&fused.net, &team_config, state, error);
+    if (status == KDINR_OK) status = cuda->set_params(*state, fused.params, error);
+    if (status == KDINR_OK) status = cuda->set_supply(*state, &from->supply, &taken, error);
+    if (status != KDINR_OK || taken) return status;
+    snprintf(error->message, sizeof error->message, "failed: no room");
+    return KDINR_ERROR_BACKEND;
+}
+
+/* The first n members, two steps together. */
+static kdinr_status train_team(void *const states[TEAM], size_t n, double losses[TEAM][2],
+                               kdinr_error *error)
+{
+    const kd_step steps[2] = {rates, rates};
+    kd_turn turns[TEAM];
+    for (size_t i = 0; i < n; i++) {
+        turns[i] = (kd_turn){states[i], 7, TEAM_BATCH, steps, losses[i]};
+    }
+    return cuda->train_supply(turns, n, 2, error);
+}
+
+static kdinr_status use_team(const supply_sample *from, void *states[TEAM], kdinr_error *error)
+{
+    double losses[TEAM][2];
+    for (int i = 0; i < 2; i++) {
+        const kdinr_status status = open_member(from, &states[i], error);
+        if (status != KDINR_OK) return status;
+    }
+    return train_team(states, 2, losses, error);
+}
+
+static void close_team(void *const states[TEAM])
+{
+    for (int i = 0; i < TEAM; i++) {
+        cuda->close(states[i]);
+    }
+    assert_nothing_left();
+}
+
+static void any_failing_call_of_a_team_is_reported_and_leaves_nothing(void **unused)
+{
+    (void)unused;
+    static supply_sample from;
+    int n_calls = 1;
+    make_supply(&fused, &fused_shape, &from);
+    for (int k = -1; k < n_calls; k++) {
+        kdinr_error error = {KDINR_OK, ""};
+        void *states[TEAM] = {NULL};
+        shim_fail_call(k);
+        const kdinr_status status = use_team(&from, states, &error);
+        if (k < 0) n_calls = shim_call_count();
+        shim_fail_call(-1);
+        assert_int_equal(status, k < 0 ? KDINR_OK : KDINR_ERROR_BACKEND);
+        if (k >= 0) assert_non_null(strstr(error.message, "failed: "));
+        close_team(states);
+    }
+    assert_true(n_calls > 50);
+}
+
+static int count_launches(void *const states[TEAM], size_t n)
+{
+    double losses[TEAM][2];
+    kdinr_error error;
+    const int before = shim_launch_count();
+    check_ok(train_team(states, n, losses, &error), error);
+    return shim_launch_count() - before;
+}
+
+/* Three networks take the launches of one, and two to borrow and to give back, but for what each is
+ * asked by the networks it learns from. Without room for a team they train on their own lanes. */
+static void team_takes_the_launches_of_one(void **unused)
+{
+    (void)unused;
+    static supply_sample from;
+    size_t free_size = 0, total_size = 0;
+    kdinr_error error;
+    void *states[TEAM];
+    double losses[TEAM][2];
+    make_supply(&fused, &fused_shape, &from);
+    for (int i = 0; i < TEAM; i++) {
+        check_ok(open_member(&from, &states[i], &error), error);
+    }
+    const int of_one = count_launches(states, 1), of_all = count_launches(states, TEAM);
+    assert_int_equal(of_all, of_one + 2 + 2 * (TEAM - 1));
+    assert_int_equal(count_launches(states, TEAM), of_all);
+    check_ok(train_team(states, 2, losses, &error), error); /* its team of three is gone */
+    assert_int_equal(cudaMemGetInfo(&free_size, &total_size), cudaSuccess);
+    shim_set_memory(total_size - free_size + 1000);
+    assert_int_equal(count_launches(states, TEAM), TEAM * of_one);
+    assert_int_equal(cuda->count_together(&fused.net, &team_config), 1);
+    shim_set_memory((size_t)1 << 30);
+    assert_true(cuda->count_together(&fused.net, &team_config) > 8);
+    close_team(states);
 }
 
 static void device_without_memory_is_reported(void **unused)
@@ -291,6 +395,8 @@ int main(void)
         cmocka_unit_test(device_without_memory_is_reported),
         cmocka_unit_test(supply_without_memory_is_not_taken),
         cmocka_unit_test(any_failing_call_is_reported_and_leaves_nothing),
+        cmocka_unit_test(any_failing_call_of_a_team_is_reported_and_leaves_nothing),
+        cmocka_unit_test(team_takes_the_launches_of_one),
         cmocka_unit_test(batches_of_changing_size_train_like_the_reference),
         cmocka_unit_test(networks_share_lanes),
     };

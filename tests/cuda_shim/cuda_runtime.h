@@ -132,6 +132,9 @@ void shim_set_memory(size_t size);
 void shim_fail_call(int n);
 int shim_call_count(void);
 
+/* How many kernels have been launched and run. */
+int shim_launch_count(void);
+
 /* Streams, events, graphs, cuBLAS handles and pinned memory that nobody has released. */
 int shim_object_count(void);
 

@@ -88,7 +88,12 @@ static kdinr_status train_line(const kdinr_options *options, line *user, kd_outc
     assert_true(net.n_params <= MOST_PARAMS);
     kd_net_initialise(&net, 30.0f, 1, 1, params);
     check_ok(kd_backend_find("auto", &run.backend, error), *error);
-    const kdinr_status status = kd_train(&run, &net, &source, &schedule, params, outcome, error);
+    const kd_training training = {.net = &net,
+                                  .source = &source,
+                                  .schedule = &schedule,
+                                  .params = params,
+                                  .outcome = outcome};
+    const kdinr_status status = kd_train(&run, &training, 1, error);
     user->n_params = net.n_params;
     memcpy(user->params, params, net.n_params * sizeof *params);
     return status;

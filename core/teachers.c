@@ -1,0 +1,235 @@
+/* Stage 1 of a step: a teacher for each brick, or its data kept for the student. Before: track.c
+ * has classified the step's samples. After: window.c, when a window is full. Bricks are handed to
+ * teacher.c in groups, as many as the backend trains at once (train.h), as long as their data fit
+ * into MOST_BYTES; where it trains one at a time, a group is one brick. */
+#include "teachers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "share.h"
+#include "status.h"
+
+#define MOST_BYTES ((size_t)1 << 30)
+
+/* The first-layer frequency: given, or by a pilot on the brick with the richest first step. */
+static kdinr_status choose_omega(kd_track *track, kd_run *run, const kd_cut *cuts,
+                                 kdinr_error *error)
+{
+    double most = -1.0;
+    int richest = 0;
+
+    for (int b = 0; b < track->n_bricks; b++) {
+        double sum = 0.0;
+
+        for (size_t i = 0; i < cuts[b].blocks.n; i++) {
+            sum += cuts[b].entropy[i];
+        }
+        if (sum > most) {
+            most = sum;
+            richest = b;
+        }
+    }
+    if (run->options->omega_first == 0.0) {
+        KD_TRY(kd_plan_pilot(run, &cuts[richest], &track->plan, error));
+    }
+    kd_track_array(track)->omega_first = track->plan.teacher.omega_first;
+    return KDINR_OK;
+}
+
+static kdinr_status pilot(kd_track *track, kd_run *run, const kdinr_array *array, const kd_map *map,
+                          kdinr_error *error)
+{
+    kd_cut *cuts = calloc((size_t)track->n_bricks, sizeof *cuts);
+    kdinr_status status = KDINR_OK;
+
+    if (cuts == NULL) return kd_fail_memory(error, sizeof *cuts, "pilot");
+    for (int b = 0; b < track->n_bricks; b++) {
+        KD_TRY_DONE(kd_cut_make(array, track->samples, map == NULL ? NULL : map->classes,
+                                &track->bricks[b], track->block_edge, &cuts[b], error));
+    }
+    KD_TRY_DONE(choose_omega(track, run, cuts, error));
+
+done:
+    for (int b = 0; b < track->n_bricks; b++) {
+        kd_cut_free(&cuts[b]);
+    }
+    free(cuts);
+    return status;
+}
+
+static kd_teacher_task make_task(const kd_track *track, const kd_run *run, const kd_window *window,
+                                 int t, int b, const kd_cut *cut)
+{
+    const double samples = track->plan.teacher_samples;
+    kd_teacher *teacher = &window->teachers[t * track->n_bricks + b];
+    kd_teacher_plan plan = {.shape = track->plan.teacher,
+                            .stream = kd_track_stream(track, 1, window->first + t, b),
+                            .cold_samples = track->plan.cold_samples};
+
+    plan.schedule = (kd_schedule){.samples = samples,
+                                  .batch = kd_plan_batch(run->options, samples),
+                                  .rate = run->options->teacher_rate,
+                                  .work = samples};
+    if (t > 0 && run->options->warm_start && !track->plan.keeps) {
+        plan.previous = teacher - track->n_bricks;
+    }
+    return (kd_teacher_task){cut, plan, teacher};
+}
+
+/* Has step t of a window a teacher? Where the window's data is kept only the middle one has, for
+ * the student to start from. */
+static bool wants_teacher(const kd_track *track, const kdinr_options *options,
+                          const kd_window *window, int t)
+{
+    const int left = options->n_steps - window->first, most = track->plan.window;
+    const int n_steps = options->n_steps > 0 && left < most ? left : most;
+
+    return !track->plan.keeps || (!options->direct && t == n_steps / 2);
+}
+
+/* What stands for a step without a teacher. */
+static void describe_cut(const kd_cut *cut, kd_teacher *teacher)
+{
+    memset(teacher, 0, sizeof *teacher);
+    memcpy(teacher->range, cut->range, sizeof teacher->range);
+    teacher->present = cut->n_present > 0;
+}
+
+/* The data, until the student is trained. */
+static void keep_values(const kd_track *track, kd_cut *cut, float **values)
+{
+    if (!track->plan.keeps || cut->constant) return;
+    *values = cut->values;
+    cut->values = NULL;
+}
+
+/* Bricks whose teachers are trained together. */
+typedef struct group {
+    kd_cut *cuts;           /* [most], owned */
+    kd_teacher_task *tasks; /* [most], owned */
+    int *slots;             /* [most] in the window, owned */
+    size_t n, most;
+    size_t size; /* bytes of the cuts */
+} group;
+
+static void free_group(group *g)
+{
+    for (size_t i = 0; g->cuts != NULL && i < g->most; i++) {
+        kd_cut_free(&g->cuts[i]);
+    }
+    free(g->cuts);
+    free(g->tasks);
+    free(g->slots);
+}
+
+static kdinr_status make_group(const kd_track *track, const kd_run *run, group *g,
+                               kdinr_error *error)
+{
+    const size_t n_bricks = (size_t)track->n_bricks;
+    kd_net net;
+
+    kd_net_layout(&track->plan.teacher, &net);
+    g->most = kd_train_count(run, &net, kd_plan_batch(run->options, track->plan.teacher_samples));
+    if (g->most > n_bricks) g->most = n_bricks;
+    g->cuts = calloc(g->most, sizeof *g->cuts);
+    g->tasks = calloc(g->most, sizeof *g->tasks);
+    g->slots = calloc(g->most, sizeof *g->slots);
+    if (g->cuts == NULL || g->tasks == NULL || g->slots == NULL) {
+        return kd_fail_memory(error, g->most * sizeof *g->cuts, "bricks of a time step");
+    }
+    return KDINR_OK;
+}
+
+static kdinr_status train_group(const kd_track *track, kd_run *run, group *g, kdinr_error *error)
+{
+    const kd_window *window = &track->windows[track->window];
+
+    if (g->n == 0) return KDINR_OK;
+    KD_TRY(kd_teacher_train(run, g->tasks, g->n, error));
+    for (size_t i = 0; i < g->n; i++) {
+        keep_values(track, &g->cuts[i], &window->values[g->slots[i]]);
+        kd_cut_free(&g->cuts[i]);
+    }
+    g->n = g->size = 0;
+    return KDINR_OK;
+}
+
+/* The cut of brick b, the group's next: its teacher joins the group or, if several windows are
+ * open, is trained when they are closed; or the data alone is kept. */
+static void push_brick(const kd_track *track, kd_run *run, group *g, int b)
+{
+    const kd_window *window = &track->windows[track->window];
+    const int t = window->n_steps, slot = t * track->n_bricks + b;
+    const bool wanted = wants_teacher(track, run->options, window, t);
+    kd_cut *cut = &g->cuts[g->n];
+
+    for (size_t i = 0; i < cut->blocks.n; i++) {
+        window->entropy[b][i] += cut->entropy[i];
+        window->present[b][i] += cut->present[i];
+    }
+    if (track->n_windows > 1) {
+        kd_share_assign(run->share, kd_track_owner(track, window, b));
+        if (!kd_share_deal(run->share, 0.0)) kd_cut_drop(cut);
+        kd_share_release(run->share);
+        if (wanted) {
+            window->cuts[slot] = *cut;
+            memset(cut, 0, sizeof *cut);
+            return;
+        }
+    }
+    if (wanted) {
+        g->tasks[g->n] = make_task(track, run, window, t, b, cut);
+        g->size += cut->brick->n * ((size_t)cut->n_components * sizeof *cut->values + 1);
+        g->slots[g->n++] = slot;
+        return;
+    }
+    describe_cut(cut, &window->teachers[slot]);
+    keep_values(track, cut, &window->values[slot]);
+    kd_cut_free(cut);
+}
+
+kdinr_status kd_teachers_push(kd_track *track, kd_run *run, const kdinr_array *array,
+                              const kd_map *map, kdinr_error *error)
+{
+    const uint8_t *classes = map == NULL ? NULL : map->classes;
+    group g = {0};
+    kdinr_status status = KDINR_OK;
+
+    run->stage = "teachers";
+    if (track->model->n_steps == 1) KD_TRY(pilot(track, run, array, map, error));
+    KD_TRY_DONE(make_group(track, run, &g, error));
+    for (int b = 0; b < track->n_bricks; b++) {
+        KD_TRY_DONE(kd_cut_make(array, track->samples, classes, &track->bricks[b],
+                                track->block_edge, &g.cuts[g.n], error));
+        push_brick(track, run, &g, b);
+        if (g.n == g.most || g.size >= MOST_BYTES) KD_TRY_DONE(train_group(track, run, &g, error));
+    }
+    status = train_group(track, run, &g, error);
+
+done:
+    free_group(&g);
+    return status;
+}
+
+kdinr_status kd_teachers_catch_up(kd_track *track, kd_run *run, int i, kdinr_error *error)
+{
+    const kd_window *window = &track->windows[i];
+
+    if (track->n_windows == 1 || track->no_networks) return KDINR_OK;
+    run->stage = "teachers";
+    for (int b = 0; b < track->n_bricks; b++) {
+        kd_share_assign(run->share, kd_track_owner(track, window, b));
+        for (int t = 0; t < window->n_steps; t++) {
+            const int slot = t * track->n_bricks + b;
+
+            if (!wants_teacher(track, run->options, window, t)) continue;
+            const kd_teacher_task task = make_task(track, run, window, t, b, &window->cuts[slot]);
+            KD_TRY(kd_teacher_train(run, &task, 1, error));
+            keep_values(track, &window->cuts[slot], &window->values[slot]);
+            kd_cut_free(&window->cuts[slot]);
+        }
+    }
+    kd_share_release(run->share);
+    return KDINR_OK;
+}

@@ -1,0 +1,19 @@
+/* The teachers of one step of an array, brick by brick or in groups. Before: track.c. After:
+ * window.c. */
+#ifndef KD_TEACHERS_H
+#define KD_TEACHERS_H
+
+#include "track.h"
+
+/** Stage 1 for the step that is being pushed; before the first one, the pilot.
+ *  map     what is missing; NULL: nothing
+ *  errors  as kd_train */
+kdinr_status kd_teachers_push(kd_track *track, kd_run *run, const kdinr_array *array,
+                              const kd_map *map, kdinr_error *error);
+
+/** Train the teachers of a window whose data were kept.
+ *  i       of the open windows
+ *  errors  as kd_train */
+kdinr_status kd_teachers_catch_up(kd_track *track, kd_run *run, int i, kdinr_error *error);
+
+#endif
