@@ -112,7 +112,7 @@ kdinr_status kdinr_decoder_open(const char *path, const kdinr_options *options,
         status = kd_fail_memory(error, strlen(path), "path");
         goto done;
     }
-    KD_TRY_DONE(kd_backend_find(made->options.backend, &made->run.backend, error));
+    KD_TRY_DONE(kd_backend_choose(&made->options, &made->run.backend, error));
     KD_TRY_DONE(kd_kdm_load_info(path, &made->model, error));
     KD_TRY_DONE(fill_info(made, error));
 
@@ -453,7 +453,7 @@ static kdinr_status open_array(kdinr_decoder *decoder, int a, kdinr_error *error
     KD_TRY(kdinr_decoder_load(decoder, error));
     if (decoder->fields[a] == NULL) {
         KD_TRY(kd_field_create(&decoder->model, decoder->path, a, decoder->run.backend,
-                               decoder->options.n_threads, &decoder->fields[a], error));
+                               &decoder->options, &decoder->fields[a], error));
     }
     if (decoder->bounded[a] != NULL || !decoder->model.arrays[a].has_bound) return KDINR_OK;
     return kd_bounded_create(&decoder->model, a, (uint64_t)memory_limit(decoder),

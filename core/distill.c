@@ -94,7 +94,7 @@ static kd_answer describe_answer(const pool *p, int t)
 
 static kdinr_status pool_open_teachers(pool *p, kdinr_error *error)
 {
-    const kd_backend_config config = {.n_threads = p->run->options->n_threads};
+    const kd_backend_config config = kd_backend_evaluation(p->run->options);
 
     for (int t = 0; t < p->lesson->n_steps; t++) {
         if (!p->lesson->teachers[t]->present) continue;
@@ -270,7 +270,7 @@ static kdinr_status probe_pool(const pool *p, const float *params, double *sensi
 {
     const kdinr_options *options = p->run->options;
     const kd_quant_probe probe = {p->run->backend,
-                                  options->n_threads,
+                                  options,
                                   &p->student->net,
                                   params,
                                   p->coords,

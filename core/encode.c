@@ -41,7 +41,7 @@ static kdinr_status prepare(kdinr_encoder *encoder, kdinr_error *error)
     kdinr_status status =
         encoder->backend_name == NULL
             ? kd_fail_memory(error, strlen(encoder->options.backend), "backend name")
-            : kd_backend_find(encoder->backend_name, &run->backend, error);
+            : kd_backend_choose(&encoder->options, &run->backend, error);
 
     KD_TRY(kd_share_agree(run->share, status, error));
     status =
@@ -348,7 +348,7 @@ static kdinr_status verify_array(kdinr_encoder *encoder, int a, const kdinr_arra
     if (classes == NULL) return kd_fail_memory(error, track->n_samples, "missing-value map");
     if (encoder->fields[a] == NULL) {
         KD_TRY_DONE(kd_field_create(&encoder->model, NULL, a, encoder->run.backend,
-                                    encoder->options.n_threads, &encoder->fields[a], error));
+                                    &encoder->options, &encoder->fields[a], error));
     }
     (void)kd_volume_classify(array, track->n_samples, classes, range);
     if (encoder->keeps != NULL) {

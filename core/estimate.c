@@ -53,7 +53,8 @@ static kdinr_status time_sample(const kdinr_options *options, const kd_net_shape
                                       .training = true,
                                       .optimizer = options->optimizer,
                                       .max_batch = n,
-                                      .precision = options->precision};
+                                      .precision = options->precision,
+                                      .devices = options->devices};
     const kd_backend *backend;
     void *state = NULL;
     float *batch = NULL, *params = NULL;
@@ -61,7 +62,7 @@ static kdinr_status time_sample(const kdinr_options *options, const kd_net_shape
     kdinr_status status;
 
     kd_net_layout(shape, &net);
-    KD_TRY(kd_backend_find(options->backend, &backend, error));
+    KD_TRY(kd_backend_choose(options, &backend, error));
     batch = malloc(n * (size_t)(3 + net.n_outputs) * sizeof *batch);
     params = malloc(net.n_params * sizeof *params);
     if (batch == NULL || params == NULL) {

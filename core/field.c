@@ -18,7 +18,7 @@ struct kd_field {
     int a;
     const kd_model_array *array;
     const kd_backend *backend;
-    int n_threads;
+    kd_backend_config config;
     int stored[3]; /* samples of the array at the stored resolution */
     size_t n_networks;
     void **states;   /* [n_networks] backend states, made when asked, the latest MOST_OPEN kept */
@@ -28,8 +28,8 @@ struct kd_field {
 };
 
 kdinr_status kd_field_create(const kd_model *model, const char *path, int a,
-                             const kd_backend *backend, int n_threads, kd_field **field,
-                             kdinr_error *error)
+                             const kd_backend *backend, const kdinr_options *options,
+                             kd_field **field, kdinr_error *error)
 {
     const kd_model_array *array = &model->arrays[a];
     kd_field *made = calloc(1, sizeof *made);
@@ -41,7 +41,7 @@ kdinr_status kd_field_create(const kd_model *model, const char *path, int a,
     made->a = a;
     made->array = array;
     made->backend = backend;
-    made->n_threads = n_threads;
+    made->config = kd_backend_evaluation(options);
     kd_kdm_samples(model->dims, array->association, made->stored);
     made->n_networks = kd_network_count(array);
     made->states = calloc(made->n_networks, sizeof *made->states);
@@ -85,7 +85,6 @@ static void keep_open(kd_field *field, size_t i)
 /* The backend state of a network, made on first use. */
 static kdinr_status open_network(kd_field *field, size_t i, kdinr_error *error)
 {
-    const kd_backend_config config = {.n_threads = field->n_threads};
     const kd_network *network = &field->array->networks[i];
     float *params = NULL;
     kd_net net;
@@ -99,7 +98,7 @@ static kdinr_status open_network(kd_field *field, size_t i, kdinr_error *error)
     params = malloc(net.n_params * sizeof *params);
     if (params == NULL) return kd_fail_memory(error, net.n_params * sizeof *params, "network");
     kd_kdm_params(field->array, network, params);
-    KD_TRY_DONE(field->backend->open(&net, &config, &field->states[i], error));
+    KD_TRY_DONE(field->backend->open(&net, &field->config, &field->states[i], error));
     KD_TRY_DONE(field->backend->set_params(field->states[i], params, error));
     keep_open(field, i);
 

@@ -11,11 +11,12 @@ typedef struct kd_field kd_field;
 
 /** Prepare to read array `a` of a model whose networks are loaded, though their codes may be
  * missing if the file has packs. Model and path must outlive the field, and the model not change.
+ *  options  where and by how many threads; not kept
  *  path    of the file that the model was read from; NULL: all codes are there
  *  errors  MEMORY */
 kdinr_status kd_field_create(const kd_model *model, const char *path, int a,
-                             const kd_backend *backend, int n_threads, kd_field **field,
-                             kdinr_error *error);
+                             const kd_backend *backend, const kdinr_options *options,
+                             kd_field **field, kdinr_error *error);
 
 /** Evaluate at a regular grid. Missing samples are not looked at here.
  *  samples  per axis: spans the array's bounds, any resolution

@@ -187,6 +187,9 @@ typedef struct kdinr_share {
     void *user;
 } kdinr_share;
 
+/** All GPUs of the machine; see kdinr_options. */
+#define KDINR_DEVICES_ALL UINT64_MAX
+
 /** Everything the encoder and decoder can be told. Start from kdinr_options_default() or
  *  kdinr_options_paper(). A field that says "0: ..." is chosen by the encoder when left 0. */
 typedef struct kdinr_options {
@@ -257,6 +260,11 @@ typedef struct kdinr_options {
     /* Running. */
     int n_threads;             /**< 0: as many as the machine has */
     const char *backend;       /**< "auto", "cpu", "reference", "cuda" */
+    uint64_t devices;          /**< of backend "cuda": the GPUs of this machine that share the
+                                    networks that are trained at the same time, those of several
+                                    bricks: bit k for device k, KDINR_DEVICES_ALL for all, 0 for
+                                    the first. All else is done by the first of them. Devices of
+                                    one kind leave the file as it would be of one alone */
     kdinr_precision precision; /**< of training; decoding is as good as 32 bits */
     uint64_t memory_limit;     /**< bytes that one read may take, the caller's values included;
                                     0: what the machine has, at most 64 GiB */

@@ -32,6 +32,7 @@ typedef struct kd_settings {
     double ratio;                 /* [NAN: not given] */
     double psnr;                  /* [NAN: not given] */
     const char *max_error;        /* as given [NULL] */
+    const char *devices;          /* as given [NULL] */
     double time;                  /* [NAN: not given] */
     int step;                     /* [-1: not given] */
     int extent[6];                /* [-1,...: not given] */

@@ -129,6 +129,8 @@ static const flag flags[] = {
     {RUNNERS, "--threads", "N", WHOLE, 1, OPTION(n_threads), "0: all (0)"},
     {RUNNERS, "--backend", "NAME", TEXT, 1, OPTION(backend),
      "auto, or one of kdinr info --backends"},
+    {RUNNERS, "--devices", "all|K,...", TEXT, 1, AT(devices),
+     "GPUs, from 0, that share the networks (0)"},
     {RUNNERS, "--quiet", NULL, SWITCH, 1, AT(quiet), "print nothing but failures"},
     {RUNNERS | KD_INFO, "--help", NULL, SWITCH, 1, AT(help), "this text"},
 };
@@ -378,6 +380,29 @@ static int read_max_error(kd_command command, kd_settings *settings)
     return KD_EXIT_OK;
 }
 
+/* --devices: all, or numbers. */
+static int read_devices(kd_command command, kd_settings *settings)
+{
+    const char *text = settings->devices;
+    double numbers[64];
+
+    if (text == NULL) return KD_EXIT_OK;
+    if (strcmp(text, "all") == 0) {
+        settings->options.devices = KDINR_DEVICES_ALL;
+        return KD_EXIT_OK;
+    }
+    const int n = kd_options_numbers(text, numbers, 64);
+    bool fits = n > 0;
+    for (int i = 0; i < n; i++) {
+        fits = fits && numbers[i] == floor(numbers[i]) && numbers[i] >= 0.0 && numbers[i] < 64.0;
+        if (fits) settings->options.devices |= UINT64_C(1) << (int)numbers[i];
+    }
+    return fits ? KD_EXIT_OK
+                : complain(command,
+                           "--devices needs all, or numbers from 0 to 63 such as 0,2, found '%s'",
+                           text);
+}
+
 int kd_options_parse(kd_command command, const char **arguments, int n, kd_settings *settings)
 {
     *settings = (kd_settings){.options = preset_options(arguments, n),
@@ -412,5 +437,6 @@ int kd_options_parse(kd_command command, const char **arguments, int n, kd_setti
         }
         settings->options.psnr = settings->psnr;
     }
-    return read_max_error(command, settings);
+    const int code = read_devices(command, settings);
+    return code != KD_EXIT_OK ? code : read_max_error(command, settings);
 }

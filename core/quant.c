@@ -58,7 +58,7 @@ static kdinr_status measure_tensor(measurement *m, int tensor, double *sensitivi
 
 kdinr_status kd_quant_measure(const kd_quant_probe *probe, double *sensitivity, kdinr_error *error)
 {
-    const kd_backend_config config = {.n_threads = probe->n_threads};
+    const kd_backend_config config = kd_backend_evaluation(probe->options);
     const kd_backend *backend = probe->backend;
     const size_t n_values = probe->n * (size_t)probe->net->n_outputs;
     measurement m = {.probe = probe};

@@ -19,7 +19,7 @@
 /** A network and places that stand for its whole brick. */
 typedef struct kd_quant_probe {
     const kd_backend *backend;
-    int n_threads;
+    const kdinr_options *options; /* where and by how many threads */
     const kd_net *net;
     const float *params; /* [net->n_params] */
     const float *coords; /* [n][net->n_inputs] */

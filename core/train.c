@@ -313,25 +313,28 @@ static kdinr_status train_supplied(session **sessions, size_t n, kd_turn *turns,
     return KDINR_OK;
 }
 
-static kd_backend_config make_config(const kd_run *run, size_t batch)
+/* turn: place among those that train at the same time */
+static kd_backend_config make_config(const kd_run *run, size_t batch, unsigned turn)
 {
     return (kd_backend_config){.n_threads = run->options->n_threads,
                                .training = true,
                                .optimizer = run->options->optimizer,
                                .max_batch = batch,
-                               .precision = run->options->precision};
+                               .precision = run->options->precision,
+                               .devices = run->options->devices,
+                               .turn = turn};
 }
 
 size_t kd_train_count(const kd_run *run, const kd_net *net, size_t batch)
 {
-    const kd_backend_config config = make_config(run, batch);
+    const kd_backend_config config = make_config(run, batch, 0);
 
     return run->backend->count_together == NULL ? 1 : run->backend->count_together(net, &config);
 }
 
-static kdinr_status open_session(session *s, kdinr_error *error)
+static kdinr_status open_session(session *s, unsigned turn, kdinr_error *error)
 {
-    const kd_backend_config config = make_config(s->run, s->schedule->batch);
+    const kd_backend_config config = make_config(s->run, s->schedule->batch, turn);
     const size_t n_values = s->schedule->batch * (size_t)(s->net->n_inputs + s->net->n_outputs);
 
     s->batch = malloc(n_values * sizeof *s->batch);
@@ -380,7 +383,7 @@ static kdinr_status train_group(session **group, size_t n, session **together, k
     kdinr_status status = KDINR_OK;
 
     for (size_t i = 0; i < n; i++) {
-        KD_TRY_DONE(open_session(group[i], error));
+        KD_TRY_DONE(open_session(group[i], (unsigned)i, error));
     }
     for (size_t i = 0; i < n; i++) {
         KD_TRY_DONE(start_session(group[i], error));

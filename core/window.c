@@ -182,8 +182,8 @@ static kdinr_status estimate_quality(kd_track *track, kd_run *run, const kd_wind
     kd_field *field = NULL;
     kdinr_status status = KDINR_OK;
 
-    KD_TRY(kd_field_create(track->model, NULL, track->a, run->backend, run->options->n_threads,
-                           &field, error));
+    KD_TRY(
+        kd_field_create(track->model, NULL, track->a, run->backend, run->options, &field, error));
     for (int t = 0; t < window->n_steps; t++) {
         const int step = window->first + t;
 

@@ -70,3 +70,32 @@ kdinr_status kd_backend_find(const char *name, const kd_backend **backend, kdinr
     }
     return unknown_name(name, error);
 }
+
+/* Devices were asked for, and the backend has none. */
+static kdinr_status no_devices(const kd_backend *backend, kdinr_error *error)
+{
+    const char *reason = NULL;
+
+    for (const kd_backend *const *other = kd_backend_list(); *other != NULL; other++) {
+        if (strcmp((*other)->name, "cuda") == 0) (void)(*other)->available(&reason);
+    }
+    return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                   "option devices: GPUs were asked for, but the %s backend computes, which has "
+                   "none; the cuda backend has%s%s",
+                   backend->name,
+                   reason == NULL ? "" : ", and cannot run here: ", reason == NULL ? "" : reason);
+}
+
+kdinr_status kd_backend_choose(const kdinr_options *options, const kd_backend **backend,
+                               kdinr_error *error)
+{
+    KD_TRY(kd_backend_find(options->backend, backend, error));
+    if (options->devices == 0) return KDINR_OK;
+    if ((*backend)->check_devices == NULL) return no_devices(*backend, error);
+    return (*backend)->check_devices(options->devices, error);
+}
+
+kd_backend_config kd_backend_evaluation(const kdinr_options *options)
+{
+    return (kd_backend_config){.n_threads = options->n_threads, .devices = options->devices};
+}

@@ -58,6 +58,8 @@ typedef struct kd_backend_config {
     kdinr_optimizer optimizer;
     size_t max_batch;          /* largest n of train_step and gradient; evaluate takes any n */
     kdinr_precision precision; /* of products, where the backend has a choice */
+    uint64_t devices;          /* of backends that have several, as kdinr_options has it; */
+    unsigned turn;             /* the instance is on the turn-th of them, counted round and round */
 } kd_backend_config;
 
 /** One optimiser step's rates. Adam: beta 0.9, 0.999, eps 1e-8, bias-corrected (the paper, sec.
@@ -181,7 +183,8 @@ typedef struct kd_backend {
     kdinr_status (*train_supply)(const kd_turn *turns, size_t n_turns, size_t n_steps,
                                  kdinr_error *error);
 
-    /** How many instances of such a shape are worth opening at once and have room, 1 or more. */
+    /** How many instances of such a shape are worth opening at once and have room, on all of the
+     *  devices together; 1 or more. */
     size_t (*count_together)(const kd_net *net, const kd_backend_config *config);
 
     /** The supply's samples first .. first + n - 1, n at most max_batch.
@@ -189,7 +192,15 @@ typedef struct kd_backend {
      *  targets  out [n][n_outputs] */
     kdinr_status (*read_supply)(void *state, uint64_t first, size_t n, float *coords,
                                 float *targets, kdinr_error *error);
+
+    /** May be NULL: there are no devices to choose from. Are there all that kdinr_options has as
+     *  `devices`, and can be used?
+     *  errors  ARGUMENT (the message says which there are), BACKEND */
+    kdinr_status (*check_devices)(uint64_t devices, kdinr_error *error);
 } kd_backend;
+
+/** How to open an instance that does not train, as the options say. */
+kd_backend_config kd_backend_evaluation(const kdinr_options *options);
 
 /** All backends compiled in, ended by NULL; fastest first ("cuda", "cpu", "reference"). */
 const kd_backend *const *kd_backend_list(void);
@@ -197,5 +208,10 @@ const kd_backend *const *kd_backend_list(void);
 /** The backend called `name`, or for "auto" the first available one.
  *  errors  ARGUMENT (unknown name), BACKEND (it cannot run here; the message says why) */
 kdinr_status kd_backend_find(const char *name, const kd_backend **backend, kdinr_error *error);
+
+/** The same for options->backend, which must have options->devices.
+ *  errors  as kd_backend_find; ARGUMENT (it has no such devices) */
+kdinr_status kd_backend_choose(const kdinr_options *options, const kd_backend **backend,
+                               kdinr_error *error);
 
 #endif

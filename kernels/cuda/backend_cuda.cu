@@ -5,33 +5,14 @@
 
 #include "blocks.h"
 #include "cuda/check.h"
+#include "cuda/devices.h"
 #include "cuda/fused.h"
 #include "cuda/instance.h"
 #include "cuda_module.h"
 
-enum { OLDEST_MAJOR = 8 };
-
-/* Why the first device cannot be used, or NULL. */
-static const char *device_fault(void)
-{
-    int n_devices = 0, driver = 0, major = 0;
-    cudaError_t code = cudaDriverGetVersion(&driver);
-    if (code == cudaSuccess && driver == 0) return "no NVIDIA driver is installed";
-    if (code == cudaSuccess) code = cudaGetDeviceCount(&n_devices);
-    if (code == cudaSuccess && n_devices == 0) code = cudaErrorNoDevice;
-    if (code == cudaSuccess) {
-        code = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
-    }
-    if (code != cudaSuccess) {
-        (void)cudaGetLastError();
-        return cudaGetErrorString(code);
-    }
-    return major >= OLDEST_MAJOR ? NULL : "the device is older than compute capability 8.0";
-}
-
 static bool cuda_available(const char **reason)
 {
-    const char *fault = device_fault();
+    const char *fault = kd_cuda_device_fault(0);
     if (reason != NULL) *reason = fault;
     return fault == NULL;
 }
@@ -39,6 +20,7 @@ static bool cuda_available(const char **reason)
 void kd_cuda_close(kd_cuda_instance *self)
 {
     if (self == NULL) return;
+    (void)kd_cuda_enter(self->device, NULL);
     kd_cuda_close(self->team);
     if (self->graph != NULL) cudaGraphExecDestroy(self->graph);
     kd_cuda_lane_drop(self->lane);
@@ -136,6 +118,7 @@ bool kd_cuda_goes_fused(const kd_net *net, kdinr_precision precision)
 static kdinr_status open_all(kd_cuda_instance *self, kdinr_error *error)
 {
     const size_t n = (size_t)self->n_networks;
+    KD_TRY(kd_cuda_enter(self->device, error));
     KD_TRY(allocate(&self->d_params, n * self->net.n_params, error));
     if (kd_cuda_goes_fused(&self->net, self->config.precision)) {
         KD_CUDA_TRY(cudaMalloc((void **)&self->d_packed, n * kd_fused_packed_size(&self->net)),
@@ -144,14 +127,15 @@ static kdinr_status open_all(kd_cuda_instance *self, kdinr_error *error)
     return self->config.training ? open_training(self, error) : KDINR_OK;
 }
 
-kdinr_status kd_cuda_open(const kd_net *net, const kd_backend_config *config, int n_networks,
-                          kd_cuda_instance **made, kdinr_error *error)
+kdinr_status kd_cuda_open(const kd_net *net, const kd_backend_config *config, int device,
+                          int n_networks, kd_cuda_instance **made, kdinr_error *error)
 {
     *made = NULL;
     kd_cuda_instance *self = (kd_cuda_instance *)calloc(1, sizeof *self);
     if (self == NULL) return kd_fail_memory(error, sizeof *self, "cuda backend");
     self->net = *net;
     self->config = *config;
+    self->device = device;
     self->n_networks = n_networks;
     kd_cuda_lanes_hold();
     const kdinr_status status = open_all(self, error);
@@ -166,8 +150,10 @@ kdinr_status kd_cuda_open(const kd_net *net, const kd_backend_config *config, in
 static kdinr_status cuda_open(const kd_net *net, const kd_backend_config *config, void **state,
                               kdinr_error *error)
 {
-    kd_cuda_instance *self;
-    const kdinr_status status = kd_cuda_open(net, config, 1, &self, error);
+    kd_cuda_instance *self = NULL;
+    int device = 0;
+    kdinr_status status = kd_cuda_devices_pick(config->devices, config->turn, &device, error);
+    if (status == KDINR_OK) status = kd_cuda_open(net, config, device, 1, &self, error);
     *state = self;
     return status;
 }
@@ -181,6 +167,7 @@ static kdinr_status cuda_set_params(void *state, const float *params, kdinr_erro
 {
     kd_cuda_instance *self = (kd_cuda_instance *)state;
     const size_t n = self->net.n_params;
+    KD_TRY(kd_cuda_enter(self->device, error));
     KD_TRY(copy(self->d_params, params, n * sizeof *params, cudaMemcpyHostToDevice, error));
     if (self->rounding) kd_cuda_batch_forget(self);
     self->rounding = false;
@@ -195,6 +182,7 @@ static kdinr_status cuda_set_params(void *state, const float *params, kdinr_erro
 static kdinr_status cuda_get_params(void *state, float *params, kdinr_error *error)
 {
     const kd_cuda_instance *self = (const kd_cuda_instance *)state;
+    KD_TRY(kd_cuda_enter(self->device, error));
     return copy(params, self->d_params, self->net.n_params * sizeof *params, cudaMemcpyDeviceToHost,
                 error);
 }
@@ -224,6 +212,7 @@ static kdinr_status spread_units(kd_cuda_instance *self, const float *units, kdi
 static kdinr_status cuda_set_units(void *state, const float *units, kdinr_error *error)
 {
     kd_cuda_instance *self = (kd_cuda_instance *)state;
+    KD_TRY(kd_cuda_enter(self->device, error));
     KD_TRY(spread_units(self, units, error));
     if (!self->rounding) kd_cuda_batch_forget(self);
     self->rounding = true;
@@ -244,6 +233,7 @@ static kdinr_status cuda_gradient(void *state, const float *coords, const float 
                                   float *gradient, double *loss, kdinr_error *error)
 {
     kd_cuda_instance *self = (kd_cuda_instance *)state;
+    KD_TRY(kd_cuda_enter(self->device, error));
     KD_TRY(check_batch(self, n, error));
     KD_TRY(kd_cuda_batch_gradient(self, coords, targets, n, loss, error));
     return copy(gradient, self->d_gradient, self->net.n_params * sizeof *gradient,
@@ -254,6 +244,7 @@ static kdinr_status cuda_train_step(void *state, const float *coords, const floa
                                     size_t n, const kd_step *step, double *loss, kdinr_error *error)
 {
     kd_cuda_instance *self = (kd_cuda_instance *)state;
+    KD_TRY(kd_cuda_enter(self->device, error));
     KD_TRY(check_batch(self, n, error));
     return kd_cuda_batch_step(self, coords, targets, n, step, loss, error);
 }
@@ -262,6 +253,7 @@ static kdinr_status cuda_set_supply(void *state, const kd_supply *supply, bool *
                                     kdinr_error *error)
 {
     kd_cuda_instance *self = (kd_cuda_instance *)state;
+    KD_TRY(kd_cuda_enter(self->device, error));
     KD_CUDA_TRY(cudaStreamSynchronize(self->lane->stream), error);
     kd_cuda_batch_forget(self);
     kd_cuda_supply_free(self->supplies);
@@ -286,6 +278,7 @@ static kdinr_status cuda_read_supply(void *state, uint64_t first, size_t n, floa
                                      float *targets, kdinr_error *error)
 {
     kd_cuda_instance *self = (kd_cuda_instance *)state;
+    KD_TRY(kd_cuda_enter(self->device, error));
     KD_TRY(check_batch(self, n, error));
     return kd_cuda_batch_read_supply(self, first, n, coords, targets, error);
 }
@@ -304,7 +297,8 @@ static const kd_backend backend = {"cuda",
                                    cuda_set_supply,
                                    cuda_train_supply,
                                    kd_cuda_together_count,
-                                   cuda_read_supply};
+                                   cuda_read_supply,
+                                   kd_cuda_devices_check};
 
 extern "C" KDINR_API const kd_cuda_module *kdinr_cuda_module(void);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cuda/check.h"
+#include "cuda/devices.h"
 #include "cuda/fused.h"
 #include "cuda/instance.h"
 #include "cuda/walk.h"
@@ -176,6 +177,7 @@ static kdinr_status run_chunks(decoding *d, kdinr_error *error)
 
 static kdinr_status decode(decoding *d, kdinr_error *error)
 {
+    KD_TRY(kd_cuda_enter(d->self->device, error));
     const kdinr_status status = run_chunks(d, error);
     for (int i = 0; i < N_LANES; i++) {
         if (status == KDINR_OK) {

@@ -63,6 +63,7 @@ typedef struct kd_cuda_window {
 typedef struct kd_cuda_instance {
     kd_net net;
     kd_backend_config config;
+    int device;
     int n_networks;  /* that the arrays below are for, one after the other; 1 unless it is a team */
     size_t step;     /* optimiser steps done */
     float *d_params; /* [n_params]; the optimisers move these */
@@ -87,8 +88,8 @@ typedef struct kd_cuda_instance {
 
 /** Open an instance, or with n_networks more than 1, for training on path 2 alone, a team.
  *  errors  BACKEND, MEMORY */
-kdinr_status kd_cuda_open(const kd_net *net, const kd_backend_config *config, int n_networks,
-                          kd_cuda_instance **made, kdinr_error *error);
+kdinr_status kd_cuda_open(const kd_net *net, const kd_backend_config *config, int device,
+                          int n_networks, kd_cuda_instance **made, kdinr_error *error);
 
 /** NULL is fine. A team's supplies are left alone. */
 void kd_cuda_close(kd_cuda_instance *self);

@@ -14,6 +14,7 @@ static size_t n_holders;
 void kd_cuda_lane_drop(kd_cuda_lane *lane)
 {
     if (lane == NULL) return;
+    cudaSetDevice(lane->device);
     if (lane->stream != NULL) cudaStreamSynchronize(lane->stream);
     if (lane->blas != NULL) cublasDestroy(lane->blas);
     if (lane->done != NULL) cudaEventDestroy(lane->done);
@@ -99,16 +100,30 @@ static kdinr_status set_precision(const kd_cuda_lane *lane, kdinr_precision prec
     return KDINR_OK;
 }
 
+/* NULL: all of the device's are in use. */
+static kd_cuda_lane *take_idle(int device)
+{
+    pthread_mutex_lock(&mutex);
+    kd_cuda_lane **place = &idle;
+    while (*place != NULL && (*place)->device != device) {
+        place = &(*place)->next;
+    }
+    kd_cuda_lane *taken = *place;
+    if (taken != NULL) *place = taken->next;
+    pthread_mutex_unlock(&mutex);
+    return taken;
+}
+
 kdinr_status kd_cuda_lane_take(size_t d_size, size_t pinned_size, kdinr_precision precision,
                                kd_cuda_lane **lane, kdinr_error *error)
 {
+    int device = 0;
     *lane = NULL;
-    pthread_mutex_lock(&mutex);
-    kd_cuda_lane *taken = idle;
-    if (taken != NULL) idle = taken->next;
-    pthread_mutex_unlock(&mutex);
+    KD_CUDA_TRY(cudaGetDevice(&device), error);
+    kd_cuda_lane *taken = take_idle(device);
     if (taken == NULL) taken = (kd_cuda_lane *)calloc(1, sizeof *taken);
     if (taken == NULL) return kd_fail_memory(error, sizeof(kd_cuda_lane), "cuda backend");
+    taken->device = device;
     kdinr_status status = prepare(taken, d_size, pinned_size, error);
     if (status == KDINR_OK) status = set_precision(taken, precision, error);
     if (status != KDINR_OK) {

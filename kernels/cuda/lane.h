@@ -13,6 +13,7 @@
 enum { KD_CUDA_LANE_WORKSPACE = 8 << 20 }; /* bytes, of cuBLAS */
 
 typedef struct kd_cuda_lane {
+    int device;
     cudaStream_t stream; /* does not wait for the default stream */
     cublasHandle_t blas; /* on `stream`, its workspace is d_workspace */
     cudaEvent_t done;    /* recorded by who needs it */
@@ -26,8 +27,8 @@ typedef struct kd_cuda_lane {
 void kd_cuda_lanes_hold(void);
 void kd_cuda_lanes_release(void);
 
-/** Take a lane with at least that many bytes, idle. *lane is NULL on failure.
- *  precision  in  of cuBLAS's products: KDINR_PRECISION_TF32, or anything else for 32 bits
+/** Take a lane of the thread's device with at least that many bytes, idle. *lane is NULL on
+ * failure. precision  in  of cuBLAS's products: KDINR_PRECISION_TF32, or anything else for 32 bits
  *  errors     MEMORY, BACKEND */
 kdinr_status kd_cuda_lane_take(size_t d_size, size_t pinned_size, kdinr_precision precision,
                                kd_cuda_lane **lane, kdinr_error *error);

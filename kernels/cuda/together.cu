@@ -3,12 +3,14 @@
  * they lie side by side, so that one launch of each kernel is for all of them. For a run of up to
  * 64 steps the team borrows what its members are (parameters, means, units), then gives it back:
  * between two calls every instance is as if it had trained alone, and any others may come together
- * next time. All others train on their own lanes, at the same time. Nothing is summed over networks
- * and no sum depends on how many there are, so that a network's bits do not either. Above:
- * backend_cuda.cu. Below: batch.cu does the steps, of a team as of an instance. */
+ * next time. All others train on their own lanes, and the teams of several devices on theirs, all
+ * at the same time. Nothing is summed over networks and no sum depends on how many there are, so
+ * that a network's bits do not either. Above: backend_cuda.cu. Below: batch.cu does the steps, of a
+ * team as of an instance. */
 #include <string.h>
 
 #include "cuda/check.h"
+#include "cuda/devices.h"
 #include "cuda/fused.h"
 #include "cuda/instance.h"
 #include "cuda/walk.h"
@@ -35,8 +37,9 @@ static kd_cuda_instance *member_of(const kd_turn *turn)
 static bool fit_together(const kd_turn *a, const kd_turn *b)
 {
     const kd_cuda_instance *one = member_of(a), *other = member_of(b);
-    return one->d_packed != NULL && other->d_packed != NULL && a->n == b->n &&
-           one->rounding == other->rounding && one->config.max_batch == other->config.max_batch &&
+    return one->device == other->device && one->d_packed != NULL && other->d_packed != NULL &&
+           a->n == b->n && one->rounding == other->rounding &&
+           one->config.max_batch == other->config.max_batch &&
            one->config.optimizer == other->config.optimizer &&
            one->config.precision == other->config.precision &&
            kd_cuda_is_same(&one->net, &other->net);
@@ -87,11 +90,31 @@ static size_t free_memory(void)
     return 0;
 }
 
-size_t kd_cuda_together_count(const kd_net *net, const kd_backend_config *config)
+/* On the config's device: each for itself and once more in its team; half of the memory is for
+ * supplies. */
+static size_t count_on_device(const kd_net *net, const kd_backend_config *config)
 {
-    /* each for itself and once more in its team; half of the memory is for supplies */
+    int device;
+    if (kd_cuda_devices_pick(config->devices, config->turn, &device, NULL) != KDINR_OK ||
+        kd_cuda_enter(device, NULL) != KDINR_OK) {
+        return 1;
+    }
     const size_t most = free_memory() / (4 * training_size(net, config, 1));
     return most < 1 ? 1 : most > MOST_TOGETHER ? (size_t)MOST_TOGETHER : most;
+}
+
+/* Turns go round: all have as many as the one with least room. */
+size_t kd_cuda_together_count(const kd_net *net, const kd_backend_config *config)
+{
+    const int n_devices = kd_cuda_devices_count(config->devices);
+    kd_backend_config on_one = *config;
+    size_t least = MOST_TOGETHER;
+    for (on_one.turn = 0; on_one.turn < (unsigned)n_devices; on_one.turn++) {
+        const size_t most = count_on_device(net, &on_one);
+        if (most < least) least = most;
+    }
+    const size_t all = least * (size_t)(n_devices < 1 ? 1 : n_devices);
+    return all < KD_MOST_TURNS ? all : (size_t)KD_MOST_TURNS;
 }
 
 /* The graph knows the networks that answer for a supply, but nothing else of it. */
@@ -116,11 +139,13 @@ static void leave_team(kd_cuda_instance *leader)
 static kdinr_status find_team(const kd_turn *const *turns, int n, kdinr_error *error)
 {
     kd_cuda_instance *leader = member_of(turns[0]);
+    KD_TRY(kd_cuda_enter(leader->device, error));
     if (leader->team != NULL && leader->team->n_networks != n) leave_team(leader);
     if (leader->team == NULL) {
         if (training_size(&leader->net, &leader->config, (size_t)n) > free_memory())
             return KDINR_OK;
-        KD_TRY(kd_cuda_open(&leader->net, &leader->config, n, &leader->team, error));
+        KD_TRY(
+            kd_cuda_open(&leader->net, &leader->config, leader->device, n, &leader->team, error));
     }
     if (leader->team->rounding != leader->rounding) kd_cuda_batch_forget(leader->team);
     leader->team->rounding = leader->rounding;
@@ -196,6 +221,7 @@ static kdinr_status start(const party *p, int c, size_t n_steps, kdinr_error *er
     const kd_turn *turns[KD_MOST_TURNS];
     const kd_cuda_instance *self = p->crews[c];
     const int n = list_turns(p, c, turns);
+    KD_TRY(kd_cuda_enter(self->device, error));
     kd_cuda_run *runs = kd_cuda_batch_fill(self, turns, n_steps);
     for (int i = 0; n > 1 && i < n; i++) {
         list_loans(self, i, member_of(turns[i]), runs[i].loans);
@@ -212,10 +238,12 @@ static kdinr_status enqueue(const party *p, size_t n_steps, kdinr_error *error)
     }
     for (size_t k = 0; k < n_steps; k++) {
         for (int c = 0; c < p->n_crews; c++) {
+            KD_TRY(kd_cuda_enter(p->crews[c]->device, error));
             KD_TRY(kd_cuda_batch_go(p->crews[c], p->turns[p->first[c]].n, error));
         }
     }
     for (int c = 0; c < p->n_crews; c++) {
+        KD_TRY(kd_cuda_enter(p->crews[c]->device, error));
         if (p->crews[c]->n_networks > 1) KD_TRY(launch_lend(p->crews[c], true, error));
         KD_TRY(kd_cuda_batch_fetch(p->crews[c], error));
     }
@@ -226,6 +254,7 @@ static kdinr_status enqueue(const party *p, size_t n_steps, kdinr_error *error)
 static kdinr_status wait_for_all(const party *p, kdinr_status status, kdinr_error *error)
 {
     for (int c = 0; c < p->n_crews; c++) {
+        (void)kd_cuda_enter(p->crews[c]->device, NULL);
         const cudaError_t code = cudaStreamSynchronize(p->crews[c]->lane->stream);
         if (code == cudaSuccess) continue;
         if (status == KDINR_OK) status = kd_cuda_fail(error, code, "cudaStreamSynchronize");

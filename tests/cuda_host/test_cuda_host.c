@@ -49,8 +49,13 @@ static int set_up(void **unused)
 static void assert_nothing_left(void)
 {
     size_t free_size = 0, total_size = 1;
-    assert_int_equal(cudaMemGetInfo(&free_size, &total_size), cudaSuccess);
-    assert_int_equal(free_size, total_size);
+    int n_devices = 0;
+    assert_int_equal(cudaGetDeviceCount(&n_devices), cudaSuccess);
+    for (int k = n_devices - 1; k >= 0; k--) {
+        assert_int_equal(cudaSetDevice(k), cudaSuccess);
+        assert_int_equal(cudaMemGetInfo(&free_size, &total_size), cudaSuccess);
+        assert_int_equal(free_size, total_size);
+    }
     assert_int_equal(shim_object_count(), 0);
     assert_string_equal(shim_fault(), "");
 }
@@ -175,10 +180,11 @@ enum { TEAM = 3, TEAM_BATCH = 20 };
 
 static const kd_backend_config team_config = {.training = true, .max_batch = TEAM_BATCH};
 
-static kdinr_status open_member(const supply_sample *from, void **state, kdinr_error *error)
+static kdinr_status open_member(const kd_backend_config *config, const supply_sample *from,
+                                void **state, kdinr_error *error)
 {
     bool taken = false;
-    kdinr_status status = cuda->open(&fused.net, &team_config, state, error);
+    kdinr_status status = cuda->open(&fused.net, config, state, error);
     if (status == KDINR_OK) status = cuda->set_params(*state, fused.params, error);
     if (status == KDINR_OK) status = cuda->set_supply(*state, &from->supply, &taken, error);
     if (status != KDINR_OK || taken) return status;
@@ -202,7 +208,7 @@ static kdinr_status use_team(const supply_sample *from, void *states[TEAM], kdin
 {
     double losses[TEAM][2];
     for (int i = 0; i < 2; i++) {
-        const kdinr_status status = open_member(from, &states[i], error);
+        const kdinr_status status = open_member(&team_config, from, &states[i], error);
         if (status != KDINR_OK) return status;
     }
     return train_team(states, 2, losses, error);
@@ -257,7 +263,7 @@ static void team_takes_the_launches_of_one(void **unused)
     double losses[TEAM][2];
     make_supply(&fused, &fused_shape, &from);
     for (int i = 0; i < TEAM; i++) {
-        check_ok(open_member(&from, &states[i], &error), error);
+        check_ok(open_member(&team_config, &from, &states[i], &error), error);
     }
     const int of_one = count_launches(states, 1), of_all = count_launches(states, TEAM);
     assert_int_equal(of_all, of_one + 2 + 2 * (TEAM - 1));
@@ -270,6 +276,68 @@ static void team_takes_the_launches_of_one(void **unused)
     shim_set_memory((size_t)1 << 30);
     assert_true(cuda->count_together(&fused.net, &team_config) > 8);
     close_team(states);
+}
+
+/* Five instances, two of them on the second of two devices. */
+static void devices_share_the_instances(void **unused)
+{
+    (void)unused;
+    enum { MEMBERS = 5 };
+    static supply_sample from;
+    static float expected[4096], found[4096];
+    const kd_step steps[2] = {rates, rates};
+    kdinr_error error;
+    void *states[MEMBERS];
+    double losses[MEMBERS][2], alone_losses[2];
+    kd_turn turns[MEMBERS];
+    int before[2], launched[2];
+    make_supply(&fused, &fused_shape, &from);
+    shim_set_device_count(2);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        kd_backend_config config = team_config;
+        config.devices = KDINR_DEVICES_ALL;
+        config.turn = i;
+        check_ok(open_member(&config, &from, &states[i], &error), error);
+        turns[i] = (kd_turn){states[i], 7, TEAM_BATCH, steps, losses[i]};
+    }
+    for (int k = 0; k < 2; k++) {
+        before[k] = shim_device_launch_count(k);
+    }
+    check_ok(cuda->train_supply(turns, MEMBERS, 2, &error), error);
+    for (int k = 0; k < 2; k++) {
+        launched[k] = shim_device_launch_count(k) - before[k];
+    }
+    assert_int_equal(launched[0], launched[1] + 2); /* whom one more learns from is asked twice */
+    const kd_turn alone = {states[0], 7, TEAM_BATCH, steps, alone_losses};
+    check_ok(cuda->set_params(states[0], fused.params, &error), error);
+    check_ok(cuda->train_supply(&alone, 1, 2, &error), error);
+    check_ok(cuda->get_params(states[0], expected, &error), error);
+    for (int i = 1; i < MEMBERS; i++) {
+        check_ok(cuda->get_params(states[i], found, &error), error);
+        assert_memory_equal(found, expected, fused.net.n_params * sizeof *found);
+        assert_memory_equal(losses[i], alone_losses, sizeof alone_losses);
+    }
+    for (int i = 0; i < MEMBERS; i++) {
+        cuda->close(states[i]);
+    }
+    assert_nothing_left();
+    shim_set_device_count(1);
+}
+
+static void devices_that_are_not_there_are_refused(void **unused)
+{
+    (void)unused;
+    kd_backend_config config = {.devices = 2};
+    kdinr_error error;
+    void *state = &given;
+    check_ok(cuda->check_devices(1, &error), error);
+    check_ok(cuda->check_devices(KDINR_DEVICES_ALL, &error), error);
+    check_fails(cuda->check_devices(5, &error), KDINR_ERROR_ARGUMENT,
+                "option devices: device 2 was asked for; this machine has 1, numbered from 0",
+                error);
+    check_fails(cuda->open(&given.net, &config, &state, &error), KDINR_ERROR_BACKEND,
+                "no device can be used: those that were asked for are gone", error);
+    assert_null(state);
 }
 
 static void device_without_memory_is_reported(void **unused)
@@ -397,6 +465,8 @@ int main(void)
         cmocka_unit_test(any_failing_call_is_reported_and_leaves_nothing),
         cmocka_unit_test(any_failing_call_of_a_team_is_reported_and_leaves_nothing),
         cmocka_unit_test(team_takes_the_launches_of_one),
+        cmocka_unit_test(devices_share_the_instances),
+        cmocka_unit_test(devices_that_are_not_there_are_refused),
         cmocka_unit_test(batches_of_changing_size_train_like_the_reference),
         cmocka_unit_test(networks_share_lanes),
     };

@@ -34,8 +34,8 @@ class Loader(unittest.TestCase):
         os.makedirs(os.path.dirname(self.path(to)), exist_ok=True)
         shutil.copy(os.path.join(MACHINE, name), self.path(to))
 
-    def run_kdinr(self, *arguments, code=0, program=None):
-        environment = dict(os.environ, LD_LIBRARY_PATH=self.path("driver"))
+    def run_kdinr(self, *arguments, code=0, program=None, **machine):
+        environment = dict(os.environ, LD_LIBRARY_PATH=self.path("driver"), **machine)
         done = subprocess.run([program or self.path("bin/kdinr"), *arguments], cwd=self.folder,
                               env=environment, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
@@ -102,11 +102,15 @@ class Loader(unittest.TestCase):
         with open(self.path("wave.raw"), "wb") as file:
             values.tofile(file)
 
-    def compress(self, name, backend, *files):
+    def compress(self, name, backend, *flags, **machine):
         self.run_kdinr("compress", "-o", name, "--dims", "16,12,10", "--ratio", "5", "--width", "8",
                        "--depth", "1", "--bricks", "1,1,1", "--omega", "5", "--batch", "100",
                        "--teacher-samples", "1000", "--student-samples", "1000", "--keep-bad",
-                       "--window-memory", "1", "--backend", backend, *files)
+                       "--window-memory", "1", "--backend", backend, *flags, **machine)
+
+    def read(self, name):
+        with open(self.path(name), "rb") as file:
+            return file.read()
 
     def decode(self, backend, name="o.kdm"):
         self.run_kdinr("decode", name, "-o", "values.raw", "--backend", backend)
@@ -137,6 +141,39 @@ class Loader(unittest.TestCase):
         by_cuda, by_cpu = self.decode("cpu", "cuda.kdm"), self.decode("cpu", "cpu.kdm")
         # with other samples they differ by more than 0.1
         self.assertLess(max(abs(a - b) for a, b in zip(by_cuda, by_cpu)), 0.01)
+
+    def test_bricks_train_together_as_one_by_one(self):
+        self.put("libcuda.so.1", "driver/libcuda.so.1")
+        self.put("kdinr_cuda.so", "bin/kdinr_cuda.so")
+        self.write_wave()
+        shutil.copy(self.path("wave.raw"), self.path("again.raw"))
+        # on either path; teachers answer, or the data itself is learnt
+        for blocks, memory in ("bottleneck", "1"), ("bottleneck", "1e9"), ("even", "1"):
+            bricks = ["--bricks", "2,1,1", "--blocks", blocks, "--window-memory", memory,
+                      "--teacher-samples", "200", "--student-samples", "300",
+                      "wave.raw", "again.raw"]
+            self.compress("alone.kdm", "cuda", *bricks, SHIM_MEMORY=str(60 << 20))
+            self.compress("together.kdm", "cuda", *bricks)
+            self.assertEqual(self.read("together.kdm"), self.read("alone.kdm"))
+        self.compress("shared.kdm", "cuda", "--devices", "all", *bricks, SHIM_DEVICES="2")
+        self.assertEqual(self.read("shared.kdm"), self.read("alone.kdm"))
+
+    def test_devices_are_checked(self):
+        self.put("libcuda.so.1", "driver/libcuda.so.1")
+        self.put("kdinr_cuda.so", "bin/kdinr_cuda.so")
+        self.write_wave()
+        some = ["compress", "-o", "o.kdm", "--dims", "16,12,10", "wave.raw", "--devices"]
+        for devices in "2", "0,1,2":
+            message = self.run_kdinr(*some, devices, code=2, SHIM_DEVICES="2")
+            self.assertIn("device 2 was asked for; this machine has 2, numbered from 0", message)
+        message = self.run_kdinr(*some, "0", "--backend", "cpu", code=2)
+        self.assertIn("the cpu backend computes, which has none; the cuda backend has\n", message)
+        os.remove(self.path("bin/kdinr_cuda.so"))
+        message = self.run_kdinr(*some, "all", code=2)
+        self.assertIn("has, and cannot run here: its module kdinr_cuda.so was not built", message)
+        for devices in "-1", "64", "0;1", "1.5", "":
+            message = self.run_kdinr(*some, devices, code=2)
+            self.assertIn("--devices needs all", message)
 
 
 if __name__ == "__main__":

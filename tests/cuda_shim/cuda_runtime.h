@@ -26,6 +26,7 @@ typedef enum cudaError {
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
+    cudaErrorInvalidResourceHandle = 400,
     cudaErrorLaunchFailure = 719,
     cudaErrorNotSupported = 801,
     cudaErrorStreamCaptureUnsupported = 900
@@ -123,7 +124,9 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 
 /* For tests of the host's side: how many devices there are (1 until said otherwise), and after how
- * many bytes cudaMalloc fails. */
+ * many bytes cudaMalloc fails on each. A program that is tested as a whole is told by SHIM_DEVICES
+ * and SHIM_MEMORY in the environment. Memory and streams belong to the device that was the thread's
+ * when they were made: kernels for a stream of another, or set memory of another, fail. */
 void shim_set_device_count(int count);
 void shim_set_memory(size_t size);
 
@@ -134,6 +137,7 @@ int shim_call_count(void);
 
 /* How many kernels have been launched and run. */
 int shim_launch_count(void);
+int shim_device_launch_count(int device);
 
 /* Streams, events, graphs, cuBLAS handles and pinned memory that nobody has released. */
 int shim_object_count(void);

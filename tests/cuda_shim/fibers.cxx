@@ -72,7 +72,7 @@ struct block_state {
 std::mutex launching;
 block_state state;
 std::map<const void *, int> allowed_shared;
-int n_launches = 0;
+int n_launches[shim_most_devices] = {};
 
 void before_switch(void **save, const char *stack, size_t size)
 {
@@ -326,7 +326,6 @@ void shim_run(const void *kernel, dim3 grid, dim3 block, size_t shared_size, con
         shim_set_error(cudaErrorInvalidConfiguration);
         return;
     }
-    n_launches++;
     state.body = &body;
     state.failed = false;
     gridDim = grid;
@@ -351,10 +350,25 @@ cudaError_t shim_allow_shared(const void *kernel, int size)
     return cudaSuccess;
 }
 
-extern "C" int shim_launch_count(void)
+void shim_count_launch(int device)
 {
     const std::lock_guard<std::mutex> lock(launching);
-    return n_launches;
+    n_launches[device]++;
+}
+
+extern "C" int shim_device_launch_count(int device)
+{
+    const std::lock_guard<std::mutex> lock(launching);
+    return n_launches[device];
+}
+
+extern "C" int shim_launch_count(void)
+{
+    int count = 0;
+    for (int device = 0; device < shim_most_devices; device++) {
+        count += shim_device_launch_count(device);
+    }
+    return count;
 }
 
 extern "C" void shim_set_order(unsigned seed)

@@ -75,6 +75,9 @@ static const int warpSize = 32;
 using shim_work = std::function<void()>;
 void shim_submit(cudaStream_t stream, shim_work work);
 void shim_run(const void *kernel, dim3 grid, dim3 block, size_t shared_size, const shim_work &body);
+/* The device that a kernel for `stream` runs on, or -1 if that is not the thread's. */
+int shim_launch_device(cudaStream_t stream);
+void shim_count_launch(int device);
 unsigned char *shim_dynamic_shared();
 void shim_wait_block();
 int shim_count_block(int predicate);
@@ -91,8 +94,11 @@ void shim_launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sh
                  cudaStream_t stream, Arguments... arguments)
 {
     std::tuple<std::decay_t<Parameters>...> values(arguments...);
+    const int device = shim_launch_device(stream);
+    if (device < 0) return;
     shim_submit(stream, [=] {
         const void *key = reinterpret_cast<const void *>(kernel);
+        shim_count_launch(device);
         shim_run(key, grid, block, shared_size, [&] { std::apply(kernel, values); });
     });
 }

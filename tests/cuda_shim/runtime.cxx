@@ -15,6 +15,7 @@ struct shim_graph {
     std::vector<shim_work> calls;
 };
 struct shim_stream {
+    int device = 0;
     shim_graph *capture = nullptr;
     std::deque<shim_work> waiting; /* given to it and not yet run */
     size_t n_run = 0;
@@ -28,24 +29,34 @@ struct shim_event {
 namespace
 {
 
-constexpr size_t default_memory = size_t{1} << 30;
+struct allocation {
+    size_t size;
+    int device;
+};
 
 std::mutex memory_lock;
-std::map<const char *, size_t> allocations;
-size_t memory_size = default_memory, memory_used = 0;
-int n_devices = 1, n_capturing = 0;
+std::map<const char *, allocation> allocations;
+size_t memory_size = shim_from_environment("SHIM_MEMORY", size_t{1} << 30);
+size_t memory_used[shim_most_devices] = {};
+int n_capturing = 0;
 std::set<cudaStream_t> streams; /* guarded by memory_lock */
 cudaError_t last_error = cudaSuccess;
 std::string fault_message;
 
-bool is_device_memory(const void *memory, size_t size)
+/* The device that has all of it; -1: it is not device memory. */
+int find_device(const void *memory, size_t size)
 {
     const std::lock_guard<std::mutex> guard(memory_lock);
     const char *at = static_cast<const char *>(memory);
     auto after = allocations.upper_bound(at);
-    if (after == allocations.begin()) return false;
+    if (after == allocations.begin()) return -1;
     --after;
-    return at + size <= after->first + after->second;
+    return at + size <= after->first + after->second.size ? after->second.device : -1;
+}
+
+bool is_device_memory(const void *memory, size_t size)
+{
+    return find_device(memory, size) >= 0;
 }
 
 /* What is forbidden while any stream is captured, or after a fault. */
@@ -99,6 +110,13 @@ void shim_submit(cudaStream_t stream, shim_work work)
     }
 }
 
+int shim_launch_device(cudaStream_t stream)
+{
+    if (stream == nullptr || stream->device == shim_current_device()) return shim_current_device();
+    shim_set_error(cudaErrorInvalidResourceHandle);
+    return -1;
+}
+
 /* Run what `stream` was given until it has run `position` in all. */
 static void run_until(cudaStream_t stream, size_t position)
 {
@@ -128,11 +146,6 @@ void shim_reset_fault(void)
     last_error = cudaSuccess;
 }
 
-void shim_set_device_count(int count)
-{
-    n_devices = count;
-}
-
 void shim_set_memory(size_t size)
 {
     memory_size = size;
@@ -150,66 +163,6 @@ cudaError_t cudaPeekAtLastError(void)
     return last_error;
 }
 
-cudaError_t cudaGetDeviceCount(int *count)
-{
-    *count = n_devices;
-    return n_devices > 0 ? cudaSuccess : shim_set_error(cudaErrorNoDevice);
-}
-
-cudaError_t cudaGetDevice(int *device)
-{
-    *device = 0;
-    return cudaSuccess;
-}
-
-cudaError_t cudaSetDevice(int device)
-{
-    return device >= 0 && device < n_devices ? cudaSuccess : shim_set_error(cudaErrorInvalidDevice);
-}
-
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
-{
-    if (device < 0 || device >= n_devices) return shim_set_error(cudaErrorInvalidDevice);
-    *properties = cudaDeviceProp();
-    std::strcpy(properties->name, "stand-in on the host");
-    properties->totalGlobalMem = memory_size;
-    properties->sharedMemPerBlock = shim_shared_default;
-    properties->sharedMemPerBlockOptin = shim_shared_most;
-    properties->sharedMemPerMultiprocessor = shim_shared_most + 1024;
-    properties->major = 8;
-    properties->minor = 6;
-    properties->multiProcessorCount = 2;
-    properties->warpSize = 32;
-    properties->maxThreadsPerBlock = 1024;
-    properties->l2CacheSize = 1 << 20;
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device)
-{
-    cudaDeviceProp properties;
-    const cudaError_t status = cudaGetDeviceProperties(&properties, device);
-    if (status != cudaSuccess) return status;
-    switch (attribute) {
-    case cudaDevAttrMaxSharedMemoryPerBlock:
-        *value = shim_shared_default;
-        return cudaSuccess;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-        *value = shim_shared_most;
-        return cudaSuccess;
-    case cudaDevAttrMultiProcessorCount:
-        *value = properties.multiProcessorCount;
-        return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMajor:
-        *value = properties.major;
-        return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMinor:
-        *value = properties.minor;
-        return cudaSuccess;
-    }
-    return shim_set_error(cudaErrorInvalidValue);
-}
-
 cudaError_t cudaDeviceSynchronize(void)
 {
     const cudaError_t ready = check_ready();
@@ -222,20 +175,9 @@ cudaError_t cudaDeviceSynchronize(void)
 
 cudaError_t cudaMemGetInfo(size_t *free_size, size_t *total_size)
 {
-    *free_size = memory_size > memory_used ? memory_size - memory_used : 0;
+    const size_t used = memory_used[shim_current_device()];
+    *free_size = memory_size > used ? memory_size - used : 0;
     *total_size = memory_size;
-    return cudaSuccess;
-}
-
-cudaError_t cudaDriverGetVersion(int *version)
-{
-    *version = 13000;
-    return cudaSuccess;
-}
-
-cudaError_t cudaRuntimeGetVersion(int *version)
-{
-    *version = 13000;
     return cudaSuccess;
 }
 
@@ -246,12 +188,13 @@ cudaError_t cudaMalloc(void **memory, size_t size)
     if (ready != cudaSuccess || size == 0) return ready;
     if (shim_fails_now()) return shim_set_error(cudaErrorMemoryAllocation);
     const std::lock_guard<std::mutex> guard(memory_lock);
-    if (memory_used + size > memory_size || posix_memalign(memory, 256, size) != 0) {
+    size_t &used = memory_used[shim_current_device()];
+    if (used + size > memory_size || posix_memalign(memory, 256, size) != 0) {
         return shim_set_error(cudaErrorMemoryAllocation);
     }
     std::memset(*memory, 0xff, size);
-    memory_used += size;
-    allocations[static_cast<char *>(*memory)] = size;
+    used += size;
+    allocations[static_cast<char *>(*memory)] = {size, shim_current_device()};
     return cudaSuccess;
 }
 
@@ -261,7 +204,7 @@ cudaError_t cudaFree(void *memory)
     const std::lock_guard<std::mutex> guard(memory_lock);
     const auto found = allocations.find(static_cast<char *>(memory));
     if (found == allocations.end()) return shim_set_error(cudaErrorInvalidValue);
-    memory_used -= found->second;
+    memory_used[found->second.device] -= found->second.size;
     allocations.erase(found);
     std::free(memory);
     return cudaSuccess;
@@ -319,7 +262,9 @@ cudaError_t cudaMemsetAsync(void *memory, int value, size_t size, cudaStream_t s
 {
     if (shim_has_fault()) return shim_set_error(cudaErrorLaunchFailure);
     if (shim_fails_now()) return shim_set_error(cudaErrorInvalidValue);
-    if (size > 0 && !is_device_memory(memory, size)) return shim_set_error(cudaErrorInvalidValue);
+    if (size > 0 && find_device(memory, size) != shim_current_device()) {
+        return shim_set_error(cudaErrorInvalidValue);
+    }
     shim_submit(stream, [=] {
         if (size > 0) std::memset(memory, value, size);
     });
@@ -336,6 +281,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
 {
     if (shim_fails_now()) return shim_set_error(cudaErrorMemoryAllocation);
     *stream = new shim_stream();
+    (*stream)->device = shim_current_device();
     const std::lock_guard<std::mutex> guard(memory_lock);
     streams.insert(*stream);
     shim_count_object(1);
@@ -460,6 +406,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream)
 {
+    if (shim_launch_device(stream) < 0) return cudaErrorInvalidResourceHandle;
     for (const shim_work &call : executable->calls) {
         shim_submit(stream, call);
     }

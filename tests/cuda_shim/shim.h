@@ -19,6 +19,15 @@ bool shim_has_fault();
 /** Is `stream` being captured, so that nothing may run? */
 bool shim_is_capturing(cudaStream_t stream);
 
+/** Devices that a machine can have here. */
+constexpr int shim_most_devices = 4;
+
+/** The device that the calling thread has chosen. */
+int shim_current_device();
+
+/** The number that the environment has as `name`, if it has. */
+size_t shim_from_environment(const char *name, size_t otherwise);
+
 /** Is this the call that shim_fail_call chose to fail? */
 bool shim_fails_now();
 

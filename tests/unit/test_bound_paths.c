@@ -125,7 +125,7 @@ static bool keep(sample *s, kd_model *model, uint8_t classes[MOST_STEPS][MOST_SA
     kdinr_error error;
     kd_keep keeping;
 
-    check_ok(kd_field_create(model, NULL, 0, way, 1, &field, &error), error);
+    check_ok(kd_field_create(model, NULL, 0, way, &s->options, &field, &error), error);
     check_ok(kd_keep_open(model, 0, &s->options, &keeping, &error), error);
     hybrid = &keeping.ways[KD_KEEP_HYBRID];
     const bool tried = hybrid->tried;
@@ -155,7 +155,7 @@ static void check_way(const sample *s, const kd_model *model,
     kd_field *field;
     kdinr_error error;
 
-    check_ok(kd_field_create(model, NULL, 0, way, 1, &field, &error), error);
+    check_ok(kd_field_create(model, NULL, 0, way, &s->options, &field, &error), error);
     check_ok(kd_bounded_create(model, 0, UINT64_C(1) << 30, &bounded, &error), error);
     kd_bounded_part part = {.type = s->array.type};
     memcpy(part.samples, kd_field_stored(field), sizeof part.samples);

@@ -38,6 +38,7 @@ static int set_up(void **state)
     for (size_t i = 0; i < N_COORDS * 4; i++) {
         f->coords[i] = 2.0f * kd_rng_unit(kd_rng_at(key, i)) - 1.0f;
     }
+    const kdinr_options options = kdinr_options_default();
     f->array = (kd_model_array){.n_components = 1,
                                 .bricks = {1, 1, 1},
                                 .n_windows = 1,
@@ -46,7 +47,8 @@ static int set_up(void **state)
                                 .omega_hidden = 30.0f};
     f->network = (kd_network){
         .kind = KD_NETWORK_FLOAT32, .width = WIDTH, .depth = DEPTH, .range = {{0.0f, 1.0f}}};
-    const kd_quant_probe probe = {find_backend(), 1, &f->net, f->params, f->coords, N_COORDS, key};
+    const kd_quant_probe probe = {find_backend(), &options, &f->net, f->params,
+                                  f->coords,      N_COORDS, key};
     check_ok(kd_quant_measure(&probe, f->sensitivity, &error), error);
     f->item = (kd_quant_item){&f->array, &f->network, f->params, f->sensitivity, 1.0, NULL};
     *state = f;
