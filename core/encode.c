@@ -228,37 +228,13 @@ static kdinr_status add_time(kdinr_encoder *encoder, double time, kdinr_error *e
     return KDINR_OK;
 }
 
-/* With more processes than bricks, several windows are collected before they are trained. */
-static kdinr_status open_windows(kdinr_encoder *encoder, kdinr_error *error)
-{
-    const int n_ranks = kd_share_n_ranks(encoder->run.share);
-    int n_bricks = 0, first_owner = 0;
-
-    for (int a = 0; a < encoder->model.n_arrays; a++) {
-        const kd_track *track = &encoder->tracks[a];
-        if (!track->no_networks) n_bricks += track->n_bricks;
-    }
-    for (int a = 0; a < encoder->model.n_arrays; a++) {
-        kd_track *track = &encoder->tracks[a];
-        const int window = track->plan.window;
-        const int most = (kd_plan_steps(&encoder->options) + window - 1) / window;
-        const int wanted = n_bricks > 0 ? (n_ranks + n_bricks - 1) / n_bricks : 1;
-        const int n = wanted < most ? wanted : most;
-
-        if (track->no_networks || n < 2) continue;
-        KD_TRY(kd_track_widen(track, n, first_owner, error));
-        first_owner += n * track->n_bricks;
-    }
-    return KDINR_OK;
-}
-
 static kdinr_status push(kdinr_encoder *encoder, const kdinr_volume *volume, double time,
                          kdinr_error *error)
 {
     KD_TRY(kd_volume_check(volume, error));
     if (encoder->model.n_steps == 0) {
         KD_TRY(start(encoder, volume, error));
-        KD_TRY(open_windows(encoder, error));
+        KD_TRY(kd_window_open(encoder->tracks, encoder->model.n_arrays, &encoder->run, error));
     } else {
         KD_TRY(kd_volume_check_same(volume, &encoder->model, time, error));
     }

@@ -106,53 +106,63 @@ static void keep_values(const kd_track *track, kd_cut *cut, float **values)
 
 /* Bricks whose teachers are trained together. */
 typedef struct group {
-    kd_cut *cuts;           /* [most], owned */
     kd_teacher_task *tasks; /* [most], owned */
-    int *slots;             /* [most] in the window, owned */
+    kd_cut **cuts;          /* [most] of the tasks, owned, but not what they point to */
+    float ***values;        /* [most] where the data go afterwards, likewise */
+    kd_cut *fresh;          /* [most] cuts that wait for nothing else, owned */
     size_t n, most;
     size_t size; /* bytes of the cuts */
 } group;
 
 static void free_group(group *g)
 {
-    for (size_t i = 0; g->cuts != NULL && i < g->most; i++) {
-        kd_cut_free(&g->cuts[i]);
+    for (size_t i = 0; g->fresh != NULL && i < g->most; i++) {
+        kd_cut_free(&g->fresh[i]);
     }
-    free(g->cuts);
     free(g->tasks);
-    free(g->slots);
+    free(g->cuts);
+    free(g->values);
+    free(g->fresh);
 }
 
-static kdinr_status make_group(const kd_track *track, const kd_run *run, group *g,
-                               kdinr_error *error)
+static kdinr_status make_group(const kd_track *track, const kd_run *run, size_t n_teachers,
+                               group *g, kdinr_error *error)
 {
-    const size_t n_bricks = (size_t)track->n_bricks;
     kd_net net;
 
     kd_net_layout(&track->plan.teacher, &net);
     g->most = kd_train_count(run, &net, kd_plan_batch(run->options, track->plan.teacher_samples));
-    if (g->most > n_bricks) g->most = n_bricks;
-    g->cuts = calloc(g->most, sizeof *g->cuts);
+    if (g->most > n_teachers) g->most = n_teachers;
     g->tasks = calloc(g->most, sizeof *g->tasks);
-    g->slots = calloc(g->most, sizeof *g->slots);
-    if (g->cuts == NULL || g->tasks == NULL || g->slots == NULL) {
-        return kd_fail_memory(error, g->most * sizeof *g->cuts, "bricks of a time step");
+    g->cuts = calloc(g->most, sizeof(kd_cut *));
+    g->values = calloc(g->most, sizeof(float **));
+    g->fresh = calloc(g->most, sizeof *g->fresh);
+    if (g->tasks == NULL || g->cuts == NULL || g->values == NULL || g->fresh == NULL) {
+        return kd_fail_memory(error, g->most * sizeof *g->tasks, "bricks of a time step");
     }
     return KDINR_OK;
 }
 
 static kdinr_status train_group(const kd_track *track, kd_run *run, group *g, kdinr_error *error)
 {
-    const kd_window *window = &track->windows[track->window];
-
     if (g->n == 0) return KDINR_OK;
     KD_TRY(kd_teacher_train(run, g->tasks, g->n, error));
     for (size_t i = 0; i < g->n; i++) {
-        keep_values(track, &g->cuts[i], &window->values[g->slots[i]]);
-        kd_cut_free(&g->cuts[i]);
+        keep_values(track, g->cuts[i], g->values[i]);
+        kd_cut_free(g->cuts[i]);
     }
     g->n = g->size = 0;
     return KDINR_OK;
+}
+
+/* The teacher of step t and brick b joins the group. */
+static void join_group(const kd_track *track, const kd_run *run, const kd_window *window, int t,
+                       int b, kd_cut *cut, group *g)
+{
+    g->tasks[g->n] = make_task(track, run, window, t, b, cut);
+    g->values[g->n] = &window->values[t * track->n_bricks + b];
+    g->cuts[g->n++] = cut;
+    g->size += cut->brick->n * ((size_t)cut->n_components * sizeof *cut->values + 1);
 }
 
 /* The cut of brick b, the group's next: its teacher joins the group or, if several windows are
@@ -162,7 +172,7 @@ static void push_brick(const kd_track *track, kd_run *run, group *g, int b)
     const kd_window *window = &track->windows[track->window];
     const int t = window->n_steps, slot = t * track->n_bricks + b;
     const bool wanted = wants_teacher(track, run->options, window, t);
-    kd_cut *cut = &g->cuts[g->n];
+    kd_cut *cut = &g->fresh[g->n];
 
     for (size_t i = 0; i < cut->blocks.n; i++) {
         window->entropy[b][i] += cut->entropy[i];
@@ -179,9 +189,7 @@ static void push_brick(const kd_track *track, kd_run *run, group *g, int b)
         }
     }
     if (wanted) {
-        g->tasks[g->n] = make_task(track, run, window, t, b, cut);
-        g->size += cut->brick->n * ((size_t)cut->n_components * sizeof *cut->values + 1);
-        g->slots[g->n++] = slot;
+        join_group(track, run, window, t, b, cut, g);
         return;
     }
     describe_cut(cut, &window->teachers[slot]);
@@ -198,10 +206,10 @@ kdinr_status kd_teachers_push(kd_track *track, kd_run *run, const kdinr_array *a
 
     run->stage = "teachers";
     if (track->model->n_steps == 1) KD_TRY(pilot(track, run, array, map, error));
-    KD_TRY_DONE(make_group(track, run, &g, error));
+    KD_TRY_DONE(make_group(track, run, (size_t)track->n_bricks, &g, error));
     for (int b = 0; b < track->n_bricks; b++) {
         KD_TRY_DONE(kd_cut_make(array, track->samples, classes, &track->bricks[b],
-                                track->block_edge, &g.cuts[g.n], error));
+                                track->block_edge, &g.fresh[g.n], error));
         push_brick(track, run, &g, b);
         if (g.n == g.most || g.size >= MOST_BYTES) KD_TRY_DONE(train_group(track, run, &g, error));
     }
@@ -212,24 +220,40 @@ done:
     return status;
 }
 
-kdinr_status kd_teachers_catch_up(kd_track *track, kd_run *run, int i, kdinr_error *error)
+/* Of processes that share the work each trains the teachers of its own bricks. */
+static kdinr_status catch_up(const kd_track *track, kd_run *run, const kd_window *window, group *g,
+                             kdinr_error *error)
 {
-    const kd_window *window = &track->windows[i];
+    const bool shared = kd_share_n_ranks(run->share) > 1;
 
-    if (track->n_windows == 1 || track->no_networks) return KDINR_OK;
-    run->stage = "teachers";
     for (int b = 0; b < track->n_bricks; b++) {
         kd_share_assign(run->share, kd_track_owner(track, window, b));
         for (int t = 0; t < window->n_steps; t++) {
             const int slot = t * track->n_bricks + b;
 
             if (!wants_teacher(track, run->options, window, t)) continue;
-            const kd_teacher_task task = make_task(track, run, window, t, b, &window->cuts[slot]);
-            KD_TRY(kd_teacher_train(run, &task, 1, error));
-            keep_values(track, &window->cuts[slot], &window->values[slot]);
-            kd_cut_free(&window->cuts[slot]);
+            join_group(track, run, window, t, b, &window->cuts[slot], g);
+            if (shared || g->n == g->most) KD_TRY(train_group(track, run, g, error));
         }
     }
     kd_share_release(run->share);
     return KDINR_OK;
+}
+
+kdinr_status kd_teachers_catch_up(kd_track *track, kd_run *run, int n, kdinr_error *error)
+{
+    group g = {0};
+    kdinr_status status = KDINR_OK;
+
+    if (track->n_windows == 1 || track->no_networks || n == 0) return KDINR_OK;
+    run->stage = "teachers";
+    KD_TRY_DONE(make_group(track, run, (size_t)n * (size_t)track->n_bricks, &g, error));
+    for (int i = 0; i < n; i++) {
+        KD_TRY_DONE(catch_up(track, run, &track->windows[i], &g, error));
+    }
+    status = train_group(track, run, &g, error);
+
+done:
+    free_group(&g);
+    return status;
 }

@@ -11,9 +11,8 @@
 kdinr_status kd_teachers_push(kd_track *track, kd_run *run, const kdinr_array *array,
                               const kd_map *map, kdinr_error *error);
 
-/** Train the teachers of a window whose data were kept.
- *  i       of the open windows
+/** Train the teachers of the first n open windows, whose data were kept, if several are open.
  *  errors  as kd_train */
-kdinr_status kd_teachers_catch_up(kd_track *track, kd_run *run, int i, kdinr_error *error);
+kdinr_status kd_teachers_catch_up(kd_track *track, kd_run *run, int n, kdinr_error *error);
 
 #endif

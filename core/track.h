@@ -41,8 +41,7 @@ typedef struct kd_track {
     kd_plan plan;
     bool no_networks; /* a constant for all: residuals alone keep the bound */
 
-    int n_windows;      /* open ones, filled one after the other; 1 unless processes share the work
-                           and there are more of them than bricks */
+    int n_windows;      /* open ones, filled one after the other; see kd_window_open */
     kd_window *windows; /* [n_windows], owned */
     int window;         /* that the next step goes to */
     int first_owner;    /* with several windows: the process that has brick 0 of window 0 */

@@ -1,7 +1,9 @@
-/* One window of one array through stage 2: widths by what the teachers left undone, a student per
- * brick, estimates of the quality, then a new window. */
+/* The open windows of one array, mostly one, through stage 2: widths by what the teachers left
+ * undone, a student per brick, as many at once as the backend trains together (train.h), estimates
+ * of the quality, then new windows. */
 #include "window.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,15 +90,16 @@ static void fill_constant(kd_track *track, const kd_window *window)
 
 /* What a student learns from, as long as it does. */
 typedef struct seat {
-    int brick, width;
+    const kd_window *window;
+    int brick;
     const kd_teacher **teachers; /* [n_steps], owned, as are */
     const float **values;
     uint8_t **classes; /* owned, and what is in them */
 } seat;
 
-static void leave_seat(const kd_window *window, seat *taken)
+static void leave_seat(seat *taken)
 {
-    if (taken->classes != NULL) free_maps(window, taken->classes);
+    if (taken->classes != NULL) free_maps(taken->window, taken->classes);
     free(taken->teachers);
     free(taken->values);
     free(taken->classes);
@@ -108,6 +111,7 @@ static kdinr_status take_seat(const kd_track *track, const kd_window *window, in
 {
     const size_t n_steps = (size_t)window->n_steps, n = (size_t)track->n_bricks;
 
+    taken->window = window;
     taken->brick = b;
     taken->teachers = calloc(n_steps, sizeof(kd_teacher *));
     taken->values = calloc(n_steps, sizeof(float *));
@@ -128,9 +132,10 @@ static size_t network_of(const kd_track *track, const kd_window *window, int b)
     return (size_t)window->number * (size_t)track->n_bricks + (size_t)b;
 }
 
-static kd_distill_task make_task(const kd_track *track, const kd_run *run, const kd_window *window,
-                                 const seat *taken, const kd_plan_student *size)
+static kd_distill_task make_task(const kd_track *track, const kd_run *run, const seat *taken,
+                                 const kd_plan_student *size)
 {
+    const kd_window *window = taken->window;
     const int b = taken->brick;
     const double samples = track->plan.student_samples;
     kd_distill_task task = {
@@ -158,10 +163,9 @@ static kd_distill_task make_task(const kd_track *track, const kd_run *run, const
 }
 
 /* A trained student, into the model. */
-static void keep_student(const kd_track *track, const kd_window *window, int b,
-                         const kd_distill_task *task)
+static void keep_student(const kd_track *track, const seat *taken, const kd_distill_task *task)
 {
-    const size_t i = network_of(track, window, b);
+    const size_t i = network_of(track, taken->window, taken->brick);
     kd_network *network = &kd_track_array(track)->networks[i];
     kd_student *student = task->student;
     const bool constant = student->params == NULL;
@@ -172,7 +176,7 @@ static void keep_student(const kd_track *track, const kd_window *window, int b,
     network->depth = constant ? 0 : task->plan.shape.depth;
     network->params = student->params; /* the model owns them now */
     student->params = NULL;
-    track->network_samples[i] = (double)track->bricks[b].n * window->n_steps;
+    track->network_samples[i] = (double)track->bricks[taken->brick].n * taken->window->n_steps;
 }
 
 /* Errors of the window's steps, from the kept rows: float32 students, before quantisation. */
@@ -196,9 +200,8 @@ done:
     return status;
 }
 
-/* Bricks whose students are trained together. */
+/* Students that are trained together. */
 typedef struct group {
-    const kd_window *window;
     seat *seats;            /* [most], owned */
     kd_distill_task *tasks; /* [most], owned */
     size_t n, most;
@@ -209,111 +212,141 @@ static kdinr_status train_group(const kd_track *track, kd_run *run, group *g, kd
     if (g->n == 0) return KDINR_OK;
     KD_TRY(kd_distill_train(run, g->tasks, g->n, error));
     for (size_t i = 0; i < g->n; i++) {
-        keep_student(track, g->window, g->seats[i].brick, &g->tasks[i]);
-        leave_seat(g->window, &g->seats[i]);
+        keep_student(track, &g->seats[i], &g->tasks[i]);
+        leave_seat(&g->seats[i]);
     }
     g->n = 0;
     return KDINR_OK;
 }
 
-/* Student of brick b, with others if there is a group. With several windows the data may be with
- * one process only. */
-static kdinr_status distil_brick(kd_track *track, kd_run *run, group *g, int b,
-                                 const kd_plan_student *size, kdinr_error *error)
+/* Student of brick b, with others if there is a group. With several windows, of processes that
+ * share the work only one may have the data. */
+static kdinr_status distil_brick(kd_track *track, kd_run *run, const kd_window *window, int b,
+                                 const kd_plan_student *size, group *g, kdinr_error *error)
 {
     const size_t i = g->n++;
 
-    KD_TRY(take_seat(track, g->window, b, &g->seats[i], error));
-    g->tasks[i] = make_task(track, run, g->window, &g->seats[i], size);
-    if (track->n_windows > 1) kd_share_assign(run->share, kd_track_owner(track, g->window, b));
+    KD_TRY(take_seat(track, window, b, &g->seats[i], error));
+    g->tasks[i] = make_task(track, run, &g->seats[i], size);
+    if (track->n_windows > 1) kd_share_assign(run->share, kd_track_owner(track, window, b));
     if (g->n == g->most) KD_TRY(train_group(track, run, g, error));
     kd_share_release(run->share);
     return KDINR_OK;
 }
 
-/* Widest first: processes that share the work then end at about the same time. */
-static kdinr_status distil_widest_first(kd_track *track, kd_run *run, group *g, int widest,
-                                        const kd_plan_student *sizes, kdinr_error *error)
+/* Widest first: processes that share the work then end at about the same time.
+ *  sizes  [n_bricks] */
+static kdinr_status distil(kd_track *track, kd_run *run, const kd_window *window,
+                           const kd_plan_student *sizes, group *g, kdinr_error *error)
 {
-    int next;
+    int width = KD_NET_MAX_WIDTH + 1, next;
 
-    for (int width = widest; width > 0; width = next) {
+    for (; width > 0; width = next) {
         next = 0;
         for (int b = 0; b < track->n_bricks; b++) {
             if (sizes[b].width < width && sizes[b].width > next) next = sizes[b].width;
             if (sizes[b].width != width) continue;
-            KD_TRY(distil_brick(track, run, g, b, &sizes[b], error));
+            KD_TRY(distil_brick(track, run, window, b, &sizes[b], g, error));
         }
     }
-    return train_group(track, run, g, error);
+    return KDINR_OK;
 }
 
-/* How many students to train together: as many as the widest allow. */
-static size_t count_together(const kd_track *track, const kd_run *run, int widest)
+/* sizes  out [n_bricks] */
+static kdinr_status size_students(const kd_track *track, const kd_run *run, const kd_window *window,
+                                  kd_plan_student *sizes, kdinr_error *error)
+{
+    const size_t n = (size_t)track->n_bricks;
+    double *weights = malloc(n * sizeof *weights);
+
+    if (weights == NULL) return kd_fail_memory(error, n * sizeof *weights, "window");
+    brick_weights(track, window, weights);
+    kd_plan_students(run->options, &track->plan, window->n_steps, window->first + window->n_steps,
+                     track->n_bricks, weights, sizes);
+    free(weights);
+    return KDINR_OK;
+}
+
+/* Students to train together: as many as the widest of n allow. */
+static size_t count_together(const kd_track *track, const kd_run *run, const kd_plan_student *sizes,
+                             size_t n)
 {
     kd_net_shape shape = track->plan.teacher;
     kd_net net;
 
-    if (track->n_windows > 1) return 1;
+    if (track->n_windows > 1 && kd_share_n_ranks(run->share) > 1) return 1;
     shape.n_inputs = 4;
-    shape.width = widest;
+    for (size_t i = 0; i < n; i++) {
+        shape.width = i == 0 || sizes[i].width > shape.width ? sizes[i].width : shape.width;
+    }
     kd_net_layout(&shape, &net);
     const size_t most =
         kd_train_count(run, &net, kd_plan_batch(run->options, track->plan.student_samples));
-    return most < (size_t)track->n_bricks ? most : (size_t)track->n_bricks;
+    return most < n ? most : n;
 }
 
-static kdinr_status distil_bricks(kd_track *track, kd_run *run, const kd_window *window,
-                                  const kd_plan_student *sizes, kdinr_error *error)
-{
-    group g = {.window = window};
-    int widest = 0;
-    kdinr_status status;
-
-    for (int b = 0; b < track->n_bricks; b++) {
-        widest = sizes[b].width > widest ? sizes[b].width : widest;
-    }
-    g.most = count_together(track, run, widest);
-    g.seats = calloc(g.most, sizeof *g.seats);
-    g.tasks = calloc(g.most, sizeof *g.tasks);
-    if (g.seats == NULL || g.tasks == NULL) {
-        status = kd_fail_memory(error, g.most * sizeof *g.tasks, "students");
-        goto done;
-    }
-    status = distil_widest_first(track, run, &g, widest, sizes, error);
-
-done:
-    for (size_t i = 0; g.seats != NULL && i < g.most; i++) {
-        leave_seat(window, &g.seats[i]);
-    }
-    free(g.seats);
-    free(g.tasks);
-    return status;
-}
-
-static kdinr_status distil(kd_track *track, kd_run *run, const kd_window *window,
-                           kdinr_error *error)
+/* The students of n_windows windows, which have room in the model.
+ *  sizes  scratch [n_windows][n_bricks] */
+static kdinr_status distil_windows(kd_track *track, kd_run *run, int n_windows,
+                                   kd_plan_student *sizes, group *g, kdinr_error *error)
 {
     const size_t n = (size_t)track->n_bricks;
-    double *weights = malloc(n * sizeof *weights);
-    kd_plan_student *sizes = malloc(n * sizeof *sizes);
-    kdinr_status status = KDINR_OK;
 
-    if (weights == NULL || sizes == NULL) {
-        status = kd_fail_memory(error, n * sizeof *weights, "window");
-        goto done;
+    for (int i = 0; i < n_windows; i++) {
+        KD_TRY(size_students(track, run, &track->windows[i], sizes + (size_t)i * n, error));
     }
-    run->stage = "student";
-    brick_weights(track, window, weights);
-    kd_plan_students(run->options, &track->plan, window->n_steps, window->first + window->n_steps,
-                     track->n_bricks, weights, sizes);
-    if (track->no_networks) fill_constant(track, window);
-    if (!track->no_networks) status = distil_bricks(track, run, window, sizes, error);
+    g->most = count_together(track, run, sizes, (size_t)n_windows * n);
+    g->seats = calloc(g->most, sizeof *g->seats);
+    g->tasks = calloc(g->most, sizeof *g->tasks);
+    if (g->seats == NULL || g->tasks == NULL) {
+        return kd_fail_memory(error, g->most * sizeof *g->tasks, "students");
+    }
+    for (int i = 0; i < n_windows; i++) {
+        KD_TRY(distil(track, run, &track->windows[i], sizes + (size_t)i * n, g, error));
+    }
+    return train_group(track, run, g, error);
+}
 
-done:
-    free(weights);
-    free(sizes);
-    return status;
+/* ---- opening ---- */
+
+/* Windows that fill the backend, if their data fit into memory. */
+static int count_filling(const kd_track *track, const kd_run *run, int n_bricks)
+{
+    const double step = (double)track->n_samples * kd_track_array(track)->n_components;
+    const double bytes = step * sizeof(float) * track->plan.window * track->model->n_arrays;
+    kd_net_shape shape = track->plan.teacher;
+    kd_net net;
+
+    if (!track->plan.keeps) return 1;
+    shape.n_inputs = 4;
+    kd_net_layout(&shape, &net);
+    const size_t most =
+        kd_train_count(run, &net, kd_plan_batch(run->options, track->plan.student_samples));
+    return (int)fmin((double)(most / (size_t)n_bricks), run->options->window_memory / bytes);
+}
+
+kdinr_status kd_window_open(kd_track *tracks, int n, kd_run *run, kdinr_error *error)
+{
+    const int n_ranks = kd_share_n_ranks(run->share);
+    int n_bricks = 0, first_owner = 0;
+
+    for (int a = 0; a < n; a++) {
+        if (!tracks[a].no_networks) n_bricks += tracks[a].n_bricks;
+    }
+    for (int a = 0; a < n; a++) {
+        kd_track *track = &tracks[a];
+        const int window = track->plan.window;
+        const int most = (kd_plan_steps(run->options) + window - 1) / window;
+
+        if (track->no_networks || most < 2) continue;
+        const int wanted =
+            n_ranks > 1 ? (n_ranks + n_bricks - 1) / n_bricks : count_filling(track, run, n_bricks);
+        const int count = wanted < most ? wanted : most;
+        if (count < 2) continue;
+        KD_TRY(kd_track_widen(track, count, first_owner, error));
+        first_owner += count * track->n_bricks;
+    }
+    return KDINR_OK;
 }
 
 /* ---- closing ---- */
@@ -335,8 +368,10 @@ static bool is_due(const kd_track *track, bool all)
  * students are announced to other processes. */
 static kdinr_status prepare(kd_track *track, kd_run *run, kdinr_error *error)
 {
-    for (int i = 0; i < count_windows(track); i++) {
-        KD_TRY(kd_teachers_catch_up(track, run, i, error));
+    const int n = count_windows(track);
+
+    KD_TRY(kd_teachers_catch_up(track, run, n, error));
+    for (int i = 0; i < n; i++) {
         KD_TRY(grow_windows(track, &track->windows[i], error));
     }
     return KDINR_OK;
@@ -344,10 +379,26 @@ static kdinr_status prepare(kd_track *track, kd_run *run, kdinr_error *error)
 
 static kdinr_status distil_all(kd_track *track, kd_run *run, kdinr_error *error)
 {
-    for (int i = 0; i < count_windows(track); i++) {
-        KD_TRY(distil(track, run, &track->windows[i], error));
+    const int n_windows = count_windows(track);
+    const size_t n = (size_t)n_windows * (size_t)track->n_bricks;
+    group g = {0};
+    kdinr_status status;
+
+    run->stage = "student";
+    if (track->no_networks) {
+        fill_constant(track, track->windows);
+        return KDINR_OK;
     }
-    return KDINR_OK;
+    kd_plan_student *sizes = malloc(n * sizeof *sizes);
+    if (sizes == NULL) return kd_fail_memory(error, n * sizeof *sizes, "windows");
+    status = distil_windows(track, run, n_windows, sizes, &g, error);
+    for (size_t i = 0; g.seats != NULL && i < g.most; i++) {
+        leave_seat(&g.seats[i]);
+    }
+    free(g.seats);
+    free(g.tasks);
+    free(sizes);
+    return status;
 }
 
 static kdinr_status restart(kd_track *track, kd_run *run, kdinr_error *error)

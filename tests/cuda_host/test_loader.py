@@ -142,15 +142,16 @@ class Loader(unittest.TestCase):
         # with other samples they differ by more than 0.1
         self.assertLess(max(abs(a - b) for a, b in zip(by_cuda, by_cpu)), 0.01)
 
-    def test_bricks_train_together_as_one_by_one(self):
+    def test_bricks_and_windows_train_together_as_one_by_one(self):
         self.put("libcuda.so.1", "driver/libcuda.so.1")
         self.put("kdinr_cuda.so", "bin/kdinr_cuda.so")
         self.write_wave()
         shutil.copy(self.path("wave.raw"), self.path("again.raw"))
-        # on either path; teachers answer, or the data itself is learnt
-        for blocks, memory in ("bottleneck", "1"), ("bottleneck", "1e9"), ("even", "1"):
+        # on either path; teachers answer, or the data itself is learnt, of two windows at once
+        for blocks, memory, window in (("bottleneck", "1", "2"), ("bottleneck", "1e9", "1"),
+                                       ("even", "1e9", "2")):
             bricks = ["--bricks", "2,1,1", "--blocks", blocks, "--window-memory", memory,
-                      "--teacher-samples", "200", "--student-samples", "300",
+                      "--window", window, "--teacher-samples", "200", "--student-samples", "300",
                       "wave.raw", "again.raw"]
             self.compress("alone.kdm", "cuda", *bricks, SHIM_MEMORY=str(60 << 20))
             self.compress("together.kdm", "cuda", *bricks)
