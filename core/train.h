@@ -76,8 +76,8 @@ typedef struct kd_training {
     const kd_schedule *schedule;
     float *params;       /* in the initial values, out the trained ones, [net->n_params] */
     kd_outcome *outcome; /* out */
-    /** What follows on the result, in the trainings' order, if this process has it (kd_share_has);
-     *  may be NULL. */
+    /** What follows on the result, in the trainings' order; kd_share_has says whether it is here.
+     * May be NULL. */
     kdinr_status (*finish)(void *user, kdinr_error *error);
     void *user;
 } kd_training;

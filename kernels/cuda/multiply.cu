@@ -27,7 +27,7 @@ static __device__ __forceinline__ void load_tiles(const kd_cuda_product *p, cons
 }
 
 /* Block (x, y, z): tile (x, y) of matrix z % n_matrices of network z / n_matrices. */
-__global__ void multiply_kernel(kd_cuda_product p)
+__global__ void multiply_kernel(const __grid_constant__ kd_cuda_product p)
 {
     __shared__ float tile_a[TILE][TILE + 1], tile_b[TILE][TILE + 1];
     const size_t matrix = blockIdx.z % p.n_matrices;
