@@ -282,7 +282,8 @@ static size_t count_together(const kd_track *track, const kd_run *run, const kd_
     kd_net_layout(&shape, &net);
     const size_t most =
         kd_train_count(run, &net, kd_plan_batch(run->options, track->plan.student_samples));
-    return most < n ? most : n;
+    const size_t fit = most < n ? most : n;
+    return fit > 1 ? fit : 1;
 }
 
 /* The students of n_windows windows, which have room in the model.
@@ -322,7 +323,8 @@ static int count_filling(const kd_track *track, const kd_run *run, int n_bricks)
     kd_net_layout(&shape, &net);
     const size_t most =
         kd_train_count(run, &net, kd_plan_batch(run->options, track->plan.student_samples));
-    return (int)fmin((double)(most / (size_t)n_bricks), run->options->window_memory / bytes);
+    const size_t filling = most / (size_t)n_bricks;
+    return (int)fmin((double)filling, run->options->window_memory / bytes);
 }
 
 kdinr_status kd_window_open(kd_track *tracks, int n, kd_run *run, kdinr_error *error)
