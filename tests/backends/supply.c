@@ -226,7 +226,7 @@ static void open_members(const subject *on, member *members)
                                 .n_outputs = OUTPUTS,
                                 .block_layers = 3};
         member *m = &members[i];
-        make_series(&m->s, i == 3); /* whose answering networks take path 1 */
+        make_series(&m->s, &teachers[i == 3 ? 2 : 0]); /* those of the last take path 1 */
         m->s.supply.key = (uint64_t)i;
         make_inputs(&m->e, &shape, 9);
         net_random_params(&m->e.net, (unsigned)i + 5, m->e.params);
