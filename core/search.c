@@ -15,8 +15,8 @@
 #include "status.h"
 
 #define TOLERANCE_DB 0.3
-/* Below this ratio residuals alone were ahead of networks on all series that were measured. */
-#define LEAST_NETWORK_RATIO 150.0
+/* Below this ratio of residuals alone networks are not tried: they take long and gain little. */
+#define LEAST_NETWORK_RATIO 100.0
 /* dB for ten times the bytes of a network, until two trainings tell. */
 #define NETWORK_SLOPE 11.0
 
@@ -121,17 +121,15 @@ static kdinr_status move_file(const search *s, const char *from, const char *to,
     return kd_share_agree(s->share, status, error);
 }
 
-/* How good a trial is: within the tolerance the smaller file, else the one nearer to the target. */
+/* How good a trial is: of those that have the target, within the tolerance, the smallest file; if
+ * none has it, the one nearest to it. */
 static bool is_better(const trial *one, const trial *other, double target)
 {
-    const double miss = fabs(one->psnr - target), other_miss = fabs(other->psnr - target);
-    const bool lands = miss <= TOLERANCE_DB, other_lands = other_miss <= TOLERANCE_DB;
+    const bool enough = one->psnr >= target - TOLERANCE_DB;
+    const bool other_enough = other->psnr >= target - TOLERANCE_DB;
 
-    if (lands != other_lands) return lands;
-    if (lands) return one->bytes < other->bytes;
-    const bool enough = one->psnr > target, other_enough = other->psnr > target;
     if (enough != other_enough) return enough;
-    return enough ? one->bytes < other->bytes : miss < other_miss;
+    return enough ? one->bytes < other->bytes : one->psnr > other->psnr;
 }
 
 /* ---- residuals ---- */
