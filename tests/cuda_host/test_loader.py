@@ -105,7 +105,7 @@ class Loader(unittest.TestCase):
     def compress(self, name, backend, *flags, **machine):
         self.run_kdinr("compress", "-o", name, "--dims", "16,12,10", "--ratio", "5", "--width", "8",
                        "--depth", "1", "--bricks", "1,1,1", "--omega", "5", "--batch", "100",
-                       "--teacher-samples", "1000", "--student-samples", "1000", "--keep-bad",
+                       "--teacher-samples", "4000", "--student-samples", "4000", "--keep-bad",
                        "--window-memory", "1", "--backend", backend, *flags, **machine)
 
     def read(self, name):
