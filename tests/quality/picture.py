@@ -39,9 +39,11 @@ class Painter:
 
     def draw(self, volume, value_range):
         """A picture [SIZE][SIZE][3] of a volume [z][y][x]; None if there are none."""
+        if self.words is None:
+            return None
         raw, out = self._path("volume.raw"), self._path("picture.npy")
         np.where(np.isnan(volume), value_range[0], volume).astype("<f4").tofile(raw)
-        for _ in range(TRIES if self.words else 0):
+        for _ in range(TRIES):
             if self._ask([raw, *volume.shape[::-1], *value_range, out]):
                 return np.load(out)
             print("pvpython ended before its time:", self._end())
