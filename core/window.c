@@ -267,21 +267,29 @@ static kdinr_status size_students(const kd_track *track, const kd_run *run, cons
     return KDINR_OK;
 }
 
-/* Students to train together: as many as the widest of n allow. */
-static size_t count_together(const kd_track *track, const kd_run *run, const kd_plan_student *sizes,
-                             size_t n)
+/* Students of one width that the backend trains together. */
+static size_t count_of_width(const kd_track *track, const kd_run *run, int width)
 {
     kd_net_shape shape = track->plan.teacher;
     kd_net net;
 
-    if (track->n_windows > 1 && kd_share_n_ranks(run->share) > 1) return 1;
     shape.n_inputs = 4;
-    for (size_t i = 0; i < n; i++) {
-        shape.width = i == 0 || sizes[i].width > shape.width ? sizes[i].width : shape.width;
-    }
+    shape.width = width;
     kd_net_layout(&shape, &net);
-    const size_t most =
-        kd_train_count(run, &net, kd_plan_batch(run->options, track->plan.student_samples));
+    return kd_train_count(run, &net, kd_plan_batch(run->options, track->plan.student_samples));
+}
+
+/* Students to train together: as many as the widest of n allow. */
+static size_t count_together(const kd_track *track, const kd_run *run, const kd_plan_student *sizes,
+                             size_t n)
+{
+    int widest = sizes[0].width;
+
+    if (track->n_windows > 1 && kd_share_n_ranks(run->share) > 1) return 1;
+    for (size_t i = 1; i < n; i++) {
+        widest = sizes[i].width > widest ? sizes[i].width : widest;
+    }
+    const size_t most = count_of_width(track, run, widest);
     const size_t fit = most < n ? most : n;
     return fit > 1 ? fit : 1;
 }
@@ -315,15 +323,9 @@ static int count_filling(const kd_track *track, const kd_run *run, int n_bricks)
 {
     const double step = (double)track->n_samples * kd_track_array(track)->n_components;
     const double bytes = step * sizeof(float) * track->plan.window * track->model->n_arrays;
-    kd_net_shape shape = track->plan.teacher;
-    kd_net net;
 
     if (!track->plan.keeps) return 1;
-    shape.n_inputs = 4;
-    kd_net_layout(&shape, &net);
-    const size_t most =
-        kd_train_count(run, &net, kd_plan_batch(run->options, track->plan.student_samples));
-    const size_t filling = most / (size_t)n_bricks;
+    const size_t filling = count_of_width(track, run, track->plan.teacher.width) / (size_t)n_bricks;
     return (int)fmin((double)filling, run->options->window_memory / bytes);
 }
 
