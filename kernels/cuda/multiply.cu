@@ -2,6 +2,7 @@
  * tile of one of them, each thread four elements. An element is one sum in the order of the
  * factors' common dimension, so that its bits depend on nothing but its matrices. */
 #include "cuda/check.h"
+#include "cuda/newton_schulz.h"
 #include "cuda/operations.h"
 #include "cuda/launch.h"
 
@@ -53,8 +54,7 @@ __global__ void multiply_kernel(const __grid_constant__ kd_cuda_product p)
         if (row >= p.rows || column >= p.columns) continue;
         const size_t at = (size_t)row * p.columns + column;
         const float sum = sums[i / 2][i % 2];
-        c[at] =
-            p.polynomial ? (row == column ? 3.4445f : 0.0f) - 4.7750f * a[at] + 2.0315f * sum : sum;
+        c[at] = p.polynomial ? kd_cuda_newton_schulz(row == column, a[at], sum) : sum;
     }
 }
 

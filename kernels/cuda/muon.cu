@@ -8,6 +8,7 @@
 
 #include "blocks.h"
 #include "cuda/check.h"
+#include "cuda/newton_schulz.h"
 #include "cuda/walk.h"
 #include "cuda/operations.h"
 
@@ -131,35 +132,18 @@ static kdinr_status iterate_all(const kd_cuda_lane *lane, const kd_cuda_muon_pla
                                true,
                                false};
     KD_TRY(kd_cuda_multiply(lane, &product, error));
-    product = {(unsigned)moved->n_networks,
-               (unsigned)group->count,
-               rows,
-               rows,
-               rows,
-               a,
-               a,
-               p,
-               plan->n_scratch,
-               square,
-               square,
-               square,
-               true,
-               true};
+    product.n = rows;
+    product.a = product.b = a;
+    product.c = p;
+    product.a_next = product.b_next = square;
+    product.polynomial = true;
     KD_TRY(kd_cuda_multiply(lane, &product, error));
-    product = {(unsigned)moved->n_networks,
-               (unsigned)group->count,
-               rows,
-               columns,
-               rows,
-               p,
-               x,
-               next,
-               plan->n_scratch,
-               square,
-               whole,
-               whole,
-               false,
-               false};
+    product.columns = columns;
+    product.a = p;
+    product.b = x;
+    product.c = next;
+    product.b_next = product.c_next = whole;
+    product.b_transposed = product.polynomial = false;
     return kd_cuda_multiply(lane, &product, error);
 }
 
@@ -170,7 +154,7 @@ __global__ void polynomial_kernel(unsigned n, unsigned rows, const float *a, flo
 {
     for (unsigned i = kd_cuda_first(); i < n; i += kd_cuda_stride()) {
         const unsigned row = i / rows % rows, column = i % rows;
-        p[i] = (row == column ? 3.4445f : 0.0f) - 4.7750f * a[i] + 2.0315f * p[i];
+        p[i] = kd_cuda_newton_schulz(row == column, a[i], p[i]);
     }
 }
 
