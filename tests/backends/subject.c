@@ -5,6 +5,38 @@
 #include "reference/reference.h"
 #include "subject.h"
 
+const net_case other_forms[N_OTHER_FORMS] = {
+    {.width = 9,
+     .depth = 3,
+     .n_inputs = 4,
+     .n_outputs = 1,
+     .block_layers = 1,
+     .flat = true,
+     .skip = KD_SKIP_NONE},
+    {.width = 32,
+     .depth = 1,
+     .n_inputs = 3,
+     .n_outputs = 3,
+     .block_layers = 1,
+     .flat = true,
+     .skip = KD_SKIP_NONE},
+    {.width = 7,
+     .depth = 4,
+     .n_inputs = 4,
+     .n_outputs = 3,
+     .block_layers = 2,
+     .flat = true,
+     .skip = KD_SKIP_SUM},
+    {.width = 24,
+     .depth = 1,
+     .n_inputs = 4,
+     .n_outputs = 1,
+     .block_layers = 2,
+     .flat = true,
+     .skip = KD_SKIP_SUM},
+    {.width = 5, .depth = 2, .n_inputs = 4, .n_outputs = 1, .block_layers = 3, .skip = KD_SKIP_SUM},
+};
+
 enum { GUARDS = 16 };
 static const float guard = -12345.678f;
 

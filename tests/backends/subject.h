@@ -28,6 +28,10 @@ typedef struct experiment {
     float *values, *gradient, *trained; /* guarded */
 } experiment;
 
+/** Networks whose blocks sum or pass nothing by, and whose layers all have one width. */
+enum { N_OTHER_FORMS = 5 };
+extern const net_case other_forms[N_OTHER_FORMS];
+
 /** The name of the only backend to test, or NULL. */
 extern const char *wanted;
 
@@ -63,6 +67,9 @@ void run_subject(const subject *s, experiment *e, int n_threads, kdinr_optimizer
 void free_outputs(experiment *e);
 
 /** Cases of test_backends.c that live in files of their own. */
+void grid_has_the_values_of_its_samples(void **unused);
+void sample_has_same_bits_alone_and_in_any_place(void **unused);
+void rounded_sample_has_same_bits_alone_and_in_any_place(void **unused);
 void units_round_what_is_seen(void **unused);
 void supply_gives_the_hosts_samples(void **unused);
 void supply_trains_as_its_batches_do(void **unused);
