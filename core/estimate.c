@@ -49,12 +49,7 @@ static kdinr_status time_sample(const kdinr_options *options, const kd_net_shape
                                 double *seconds, kdinr_error *error)
 {
     const size_t n = kd_plan_batch(options, 0.0);
-    const kd_backend_config config = {.n_threads = options->n_threads,
-                                      .training = true,
-                                      .optimizer = options->optimizer,
-                                      .max_batch = n,
-                                      .precision = options->precision,
-                                      .devices = options->devices};
+    const kd_backend_config config = kd_backend_training(options, n);
     const kd_backend *backend;
     void *state = NULL;
     float *batch = NULL, *params = NULL;

@@ -313,28 +313,17 @@ static kdinr_status train_supplied(session **sessions, size_t n, kd_turn *turns,
     return KDINR_OK;
 }
 
-/* turn: place among those that train at the same time */
-static kd_backend_config make_config(const kd_run *run, size_t batch, unsigned turn)
-{
-    return (kd_backend_config){.n_threads = run->options->n_threads,
-                               .training = true,
-                               .optimizer = run->options->optimizer,
-                               .max_batch = batch,
-                               .precision = run->options->precision,
-                               .devices = run->options->devices,
-                               .turn = turn};
-}
-
 size_t kd_train_count(const kd_run *run, const kd_net *net, size_t batch)
 {
-    const kd_backend_config config = make_config(run, batch, 0);
+    const kd_backend_config config = kd_backend_training(run->options, batch);
 
     return run->backend->count_together == NULL ? 1 : run->backend->count_together(net, &config);
 }
 
+/* turn: place among those that train at the same time */
 static kdinr_status open_session(session *s, unsigned turn, kdinr_error *error)
 {
-    const kd_backend_config config = make_config(s->run, s->schedule->batch, turn);
+    kd_backend_config config = kd_backend_training(s->run->options, s->schedule->batch);
     const size_t n_values = s->schedule->batch * (size_t)(s->net->n_inputs + s->net->n_outputs);
 
     s->batch = malloc(n_values * sizeof *s->batch);
@@ -342,6 +331,7 @@ static kdinr_status open_session(session *s, unsigned turn, kdinr_error *error)
     if (s->batch == NULL || s->best_params == NULL) {
         return kd_fail_memory(error, (n_values + s->net->n_params) * 4, "batch");
     }
+    config.turn = turn;
     return s->run->backend->open(s->net, &config, &s->state, error);
 }
 

@@ -99,3 +99,13 @@ kd_backend_config kd_backend_evaluation(const kdinr_options *options)
 {
     return (kd_backend_config){.n_threads = options->n_threads, .devices = options->devices};
 }
+
+kd_backend_config kd_backend_training(const kdinr_options *options, size_t max_batch)
+{
+    return (kd_backend_config){.n_threads = options->n_threads,
+                               .training = true,
+                               .optimizer = options->optimizer,
+                               .max_batch = max_batch,
+                               .precision = options->precision,
+                               .devices = options->devices};
+}

@@ -202,6 +202,9 @@ typedef struct kd_backend {
 /** How to open an instance that does not train, as the options say. */
 kd_backend_config kd_backend_evaluation(const kdinr_options *options);
 
+/** How an instance that trains is set up, by the same; the first of those that train at once. */
+kd_backend_config kd_backend_training(const kdinr_options *options, size_t max_batch);
+
 /** All backends compiled in, ended by NULL; fastest first ("cuda", "cpu", "reference"). */
 const kd_backend *const *kd_backend_list(void);
 
