@@ -283,14 +283,28 @@ static kdinr_status measure_sensitivity(pool *p, kd_student *student, kdinr_erro
     return probe_pool(p, student->params, student->sensitivity, error);
 }
 
+/* What the process that trains needs. */
+static kdinr_status pool_open(pool *p, kdinr_error *error)
+{
+    const kdinr_options *options = p->run->options;
+    const kd_lesson *lesson = p->lesson;
+
+    KD_TRY(pool_allocate(p, error));
+    KD_TRY(pool_open_teachers(p, error));
+    return kd_sampler_create(&lesson->blocks, lesson->entropy, lesson->present, options->sampling,
+                             options->epsilon, &p->sampler, error);
+}
+
 kdinr_status kd_distill_train(kd_run *run, const kd_lesson *lesson, const kd_student_plan *plan,
                               kd_student *student, kdinr_error *error)
 {
     const kdinr_options *options = run->options;
     const size_t batch = plan->schedule.batch;
+    const bool here = lesson->trainer == kd_share_rank(run->share);
     pool p = {.run = run, .lesson = lesson, .plan = plan, .student = student, .first = UINT64_MAX};
     const kd_rounding rounding = {choose_units, &p};
     kd_schedule schedule = plan->schedule;
+    kd_supply supply = {.n_answers = 0};
     kdinr_status status = KDINR_OK;
 
     memset(student, 0, sizeof *student);
@@ -298,18 +312,20 @@ kdinr_status kd_distill_train(kd_run *run, const kd_lesson *lesson, const kd_stu
     kd_net_layout(&plan->shape, &student->net);
     p.key = kd_rng_key(options->seed, ~plan->stream);
     p.n = batch > POOL_ROWS ? batch : POOL_ROWS / batch * batch;
-    KD_TRY_DONE(pool_allocate(&p, error));
-    KD_TRY_DONE(pool_open_teachers(&p, error));
-    KD_TRY_DONE(kd_sampler_create(&lesson->blocks, lesson->entropy, lesson->present,
-                                  options->sampling, options->epsilon, &p.sampler, error));
     KD_TRY_DONE(initialise(run, lesson, plan, student, error));
-    const kd_supply supply =
-        kd_sampler_supply(p.sampler, lesson->brick, p.key, p.n_active, p.learnt);
+    if (here) {
+        KD_TRY_DONE(pool_open(&p, error));
+        supply = kd_sampler_supply(p.sampler, lesson->brick, p.key, p.n_active, p.learnt);
+    }
     const kd_source source = {draw_from_pool, &p, &supply};
     schedule.rounding = plan->size > 0.0 ? &rounding : NULL;
-    KD_TRY_DONE(kd_train(run, &student->net, &source, &schedule, student->params, &student->outcome,
-                         error));
-    if (kd_share_has(run->share)) KD_TRY_DONE(measure_sensitivity(&p, student, error));
+    kd_share_assign(run->share, lesson->trainer);
+    status =
+        kd_train(run, &student->net, &source, &schedule, student->params, &student->outcome, error);
+    kd_share_release(run->share);
+    if (status == KDINR_OK && here) status = measure_sensitivity(&p, student, error);
+    if (status != KDINR_OK) goto done;
+    kd_share_of(run->share, lesson->trainer);
     status = kd_share_bytes(run->share, student->sensitivity, sizeof student->sensitivity, error);
 
 done:

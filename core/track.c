@@ -1,14 +1,14 @@
-/* One array through stage 1: planning at the first step, missing values, teachers. Before:
- * encode.c. After: window.c, when a window is full. */
+/* One array through stage 1: planning at the first step, teachers. Before: encode.c, survey.c.
+ * After: window.c, when a window is full. */
 #include "track.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "entropy.h"
 #include "rng.h"
 #include "share.h"
 #include "status.h"
+#include "survey.h"
 
 /* ---- start ---- */
 
@@ -19,13 +19,18 @@ static kdinr_status allocate_window(const kd_track *track, kd_window *window, kd
     window->teachers = calloc(n_steps * n, sizeof *window->teachers);
     window->cuts = calloc(n_steps * n, sizeof *window->cuts);
     window->values = calloc(n_steps * n, sizeof *window->values);
+    window->classes = calloc(n_steps * n, sizeof *window->classes);
+    window->holders = calloc(n, sizeof *window->holders);
+    window->trainers = calloc(n, sizeof *window->trainers);
+    window->sizes = calloc(n, sizeof *window->sizes);
     window->maps = calloc(n_steps, sizeof *window->maps);
     window->kept = calloc(n_steps, sizeof *window->kept);
     window->entropy = calloc(n, sizeof *window->entropy);
     window->present = calloc(n, sizeof *window->present);
     if (window->teachers == NULL || window->cuts == NULL || window->values == NULL ||
-        window->maps == NULL || window->kept == NULL || window->entropy == NULL ||
-        window->present == NULL) {
+        window->classes == NULL || window->holders == NULL || window->trainers == NULL ||
+        window->sizes == NULL || window->maps == NULL || window->kept == NULL ||
+        window->entropy == NULL || window->present == NULL) {
         return kd_fail_memory(error, n_steps * n * sizeof *window->teachers, "window");
     }
     for (size_t b = 0; b < n; b++) {
@@ -45,7 +50,10 @@ static kdinr_status allocate(kd_track *track, kdinr_error *error)
     const size_t n = (size_t)track->n_bricks;
 
     track->bricks = calloc(n, sizeof *track->bricks);
-    if (track->bricks == NULL) return kd_fail_memory(error, n * sizeof *track->bricks, "bricks");
+    track->surveys = calloc(n, sizeof *track->surveys);
+    if (track->bricks == NULL || track->surveys == NULL) {
+        return kd_fail_memory(error, n * sizeof *track->surveys, "bricks");
+    }
     for (int b = 0; b < track->n_bricks; b++) {
         KD_TRY(kd_bricks_make(track->samples, track->plan.bricks, b, &track->bricks[b], error));
     }
@@ -55,7 +63,7 @@ static kdinr_status allocate(kd_track *track, kdinr_error *error)
     return allocate_window(track, track->windows, error);
 }
 
-kdinr_status kd_track_widen(kd_track *track, int n, int first_owner, kdinr_error *error)
+kdinr_status kd_track_widen(kd_track *track, int n, kdinr_error *error)
 {
     kd_window *windows = realloc(track->windows, (size_t)n * sizeof *windows);
 
@@ -63,43 +71,17 @@ kdinr_status kd_track_widen(kd_track *track, int n, int first_owner, kdinr_error
     memset(windows + 1, 0, (size_t)(n - 1) * sizeof *windows);
     track->windows = windows;
     track->n_windows = n;
-    track->first_owner = first_owner;
     for (int i = 1; i < n; i++) {
         KD_TRY(allocate_window(track, &windows[i], error));
     }
     return KDINR_OK;
 }
 
-/* Bytes that the first step's missing-value map will take in the file, and whether the present
- * samples are all the same. */
-static kdinr_status inspect(const kd_track *track, const kdinr_array *array, double *mask_bytes,
-                            bool *constant, kdinr_error *error)
-{
-    double range[KD_KDM_MAX_COMPONENTS][2] = {{0.0}};
-    uint8_t *classes = malloc(track->n_samples), *packed = NULL;
-    size_t size = 0;
-    kdinr_status status = KDINR_OK;
-
-    if (classes == NULL) return kd_fail_memory(error, track->n_samples, "missing-value map");
-    if (kd_volume_classify(array, track->n_samples, classes, range) < track->n_samples) {
-        status = kd_entropy_pack_mask(classes, track->samples, &packed, &size, error);
-    }
-    free(packed);
-    free(classes);
-    *mask_bytes = (double)size;
-    *constant = true;
-    for (int c = 0; c < array->n_components; c++) {
-        if (range[c][1] > range[c][0]) *constant = false;
-    }
-    return status;
-}
-
 kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr_options *options,
-                            const kdinr_array *array, const kd_track_bytes *bytes,
+                            const kd_first_look *look, const kd_track_bytes *bytes,
                             kdinr_error *error)
 {
-    double mask_bytes = 0.0;
-    bool constant = false;
+    const kd_model_array *array = &model->arrays[a];
 
     memset(track, 0, sizeof *track);
     track->model = model;
@@ -109,16 +91,15 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
         (size_t)track->samples[0] * (size_t)track->samples[1] * (size_t)track->samples[2];
     track->block_edge = options->block_size;
     track->no_networks = options->max_error > 0.0 && bytes->step == 0.0;
-    KD_TRY(inspect(track, array, &mask_bytes, &constant, error));
     const kd_plan_input input = {
         .samples = {track->samples[0], track->samples[1], track->samples[2]},
         .name = array->name,
         .n_components = array->n_components,
         .data_bytes =
             (double)track->n_samples * array->n_components * (double)kdinr_type_size(array->type),
-        .step_bytes = bytes->step - mask_bytes / kd_plan_steps(options),
-        .fixed_bytes = bytes->fixed + mask_bytes,
-        .constant = constant || track->no_networks,
+        .step_bytes = bytes->step - look->mask_bytes / kd_plan_steps(options),
+        .fixed_bytes = bytes->fixed + look->mask_bytes,
+        .constant = look->constant || track->no_networks,
         .n_arrays = model->n_arrays};
     KD_TRY(kd_plan_make(options, &input, &track->plan, error));
     track->n_bricks = track->plan.bricks[0] * track->plan.bricks[1] * track->plan.bricks[2];
@@ -140,76 +121,9 @@ double kd_track_work(const kd_track *track, const kdinr_options *options, int n_
     return track->n_bricks * (plan->teacher_samples * teachers + plan->student_samples * windows);
 }
 
-/* ---- missing values ---- */
-
-static void map_release(kd_map *map)
-{
-    if (map != NULL && --map->n_users == 0) free(map);
-}
-
-/* Append a map to the model's masks. */
-static kdinr_status add_mask(kd_track *track, const kd_map *map, kdinr_error *error)
-{
-    kd_model_array *array = kd_track_array(track);
-    kd_mask *masks = realloc(array->masks, ((size_t)array->n_masks + 1) * sizeof *masks);
-
-    if (masks == NULL) return kd_fail_memory(error, sizeof *masks, "missing-value maps");
-    array->masks = masks;
-    kd_mask *mask = &masks[array->n_masks];
-    KD_TRY(kd_entropy_pack_mask(map->classes, track->samples, &mask->bytes, &mask->size, error));
-    array->n_masks++;
-    return KDINR_OK;
-}
-
-/* Classify the step's samples; share the map with the step before if it is the same. */
-static kdinr_status classify_step(kd_track *track, const kdinr_array *array, double range[][2],
-                                  kd_map **map, kdinr_error *error)
-{
-    kd_model_array *stored = kd_track_array(track);
-    const int step = track->model->n_steps - 1;
-    kd_map *fresh = malloc(sizeof *fresh + track->n_samples);
-
-    *map = NULL;
-    if (fresh == NULL) return kd_fail_memory(error, track->n_samples, "missing-value map");
-    fresh->n_users = 1;
-    const size_t n_present = kd_volume_classify(array, track->n_samples, fresh->classes, range);
-    track->quality[step].n_present = (double)n_present;
-    if (n_present == track->n_samples) {
-        free(fresh);
-        stored->step_masks[step] = -1;
-        return KDINR_OK;
-    }
-    if (n_present == 0) {
-        free(fresh);
-        return kd_fail(
-            error, KDINR_ERROR_DATA,
-            "array \"%s\" has no value at step %d: all %zu samples are NaN, infinite or fill",
-            array->name, step, track->n_samples);
-    }
-    if (track->last_map != NULL &&
-        memcmp(track->last_map->classes, fresh->classes, track->n_samples) == 0) {
-        free(fresh);
-        *map = track->last_map;
-    } else {
-        *map = fresh;
-        const kdinr_status status = add_mask(track, fresh, error);
-        if (status != KDINR_OK) {
-            free(fresh);
-            *map = NULL;
-            return status;
-        }
-        map_release(track->last_map);
-        track->last_map = fresh;
-    }
-    (*map)->n_users++; /* the window's */
-    stored->step_masks[step] = stored->n_masks - 1;
-    return KDINR_OK;
-}
-
 /* ---- stage 1 ---- */
 
-/* Room for one more step in the arrays that have one entry per step. */
-static kdinr_status grow_steps(kd_track *track, kdinr_error *error)
+kdinr_status kd_track_grow(kd_track *track, kdinr_error *error)
 {
     const size_t n = (size_t)track->model->n_steps;
     kd_model_array *array = kd_track_array(track);
@@ -225,67 +139,100 @@ static kdinr_status grow_steps(kd_track *track, kdinr_error *error)
     return KDINR_OK;
 }
 
-static void widen_series_range(kd_track *track, double range[][2])
+/* The cut of brick b of the step: the data, if this process holds the brick. */
+static kdinr_status make_cut(const kd_track *track, const kd_run *run, const kd_view *view, int b,
+                             kd_cut *cut, kdinr_error *error)
 {
-    kd_model_array *array = kd_track_array(track);
+    const kd_window *window = &track->windows[track->window];
+    const kd_brick *brick = &track->bricks[b];
+    const kd_survey *survey = &track->surveys[b];
 
-    for (int c = 0; c < array->n_components; c++) {
-        double *series = array->range[c];
-
-        if (track->model->n_steps == 1 || range[c][0] < series[0]) series[0] = range[c][0];
-        if (track->model->n_steps == 1 || range[c][1] > series[1]) series[1] = range[c][1];
+    if (window->holders[b] == kd_share_rank(run->share)) {
+        return kd_cut_make(view, window->maps[window->n_steps], survey, brick, track->block_edge,
+                           cut, error);
     }
-}
-
-/* The first-layer frequency: given, or by a pilot on the brick with the richest first step. */
-static kdinr_status choose_omega(kd_track *track, kd_run *run, const kd_cut *cuts,
-                                 kdinr_error *error)
-{
-    double most = -1.0;
-    int richest = 0;
-
-    for (int b = 0; b < track->n_bricks; b++) {
-        double sum = 0.0;
-
-        for (size_t i = 0; i < cuts[b].blocks.n; i++) {
-            sum += cuts[b].entropy[i];
-        }
-        if (sum > most) {
-            most = sum;
-            richest = b;
-        }
-    }
-    if (run->options->omega_first == 0.0) {
-        KD_TRY(kd_plan_pilot(run, &cuts[richest], &track->plan, error));
-    }
-    kd_track_array(track)->omega_first = track->plan.teacher.omega_first;
+    *cut = kd_cut_describe(survey, brick, view->array->n_components, track->block_edge);
     return KDINR_OK;
 }
 
-static kdinr_status pilot(kd_track *track, kd_run *run, const kdinr_array *array, const kd_map *map,
-                          kdinr_error *error)
+/* How much there is to learn in a brick. */
+static double count_entropy(const kd_cut *cut)
 {
-    kd_cut *cuts = calloc((size_t)track->n_bricks, sizeof *cuts);
+    double sum = 0.0;
+
+    for (size_t i = 0; i < cut->blocks.n && !cut->elsewhere; i++) {
+        sum += cut->entropy[i];
+    }
+    return sum;
+}
+
+/* Collective. The brick with the richest first step. */
+static kdinr_status find_richest(const kd_track *track, kd_run *run, const kd_view *view,
+                                 int *richest, kdinr_error *error)
+{
+    double *sums = calloc((size_t)track->n_bricks, sizeof *sums);
     kdinr_status status = KDINR_OK;
 
-    if (cuts == NULL) return kd_fail_memory(error, sizeof *cuts, "pilot");
+    *richest = 0;
+    if (sums == NULL) return kd_fail_memory(error, sizeof *sums, "pilot");
     for (int b = 0; b < track->n_bricks; b++) {
-        KD_TRY_DONE(kd_cut_make(array, track->samples, map == NULL ? NULL : map->classes,
-                                &track->bricks[b], track->block_edge, &cuts[b], error));
+        kd_cut cut;
+
+        status = make_cut(track, run, view, b, &cut, error);
+        if (status == KDINR_OK) sums[b] = count_entropy(&cut);
+        kd_cut_free(&cut);
+        if (status != KDINR_OK) goto done;
+        kd_share_of(run->share, track->windows[track->window].holders[b]);
+        KD_TRY_DONE(kd_share_bytes(run->share, &sums[b], sizeof *sums, error));
     }
-    KD_TRY_DONE(choose_omega(track, run, cuts, error));
+    KD_TRY_DONE(kd_share_exchange(run->share, run->part, error));
+    for (int b = 1; b < track->n_bricks; b++) {
+        if (sums[b] > sums[*richest]) *richest = b;
+    }
 
 done:
-    for (int b = 0; b < track->n_bricks; b++) {
-        kd_cut_free(&cuts[b]);
-    }
-    free(cuts);
+    free(sums);
     return status;
 }
 
-int kd_track_owner(const kd_track *track, const kd_window *window, int b)
+/* Collective. A cut's data from its holder to all. */
+static kdinr_status spread_cut(kd_share *share, int holder, kd_cut *cut, kdinr_error *error)
 {
-    return track->first_owner + (int)(window - track->windows) * track->n_bricks + b;
+    const size_t n = cut->brick->n, n_values = n * (size_t)cut->n_components;
+
+    if (cut->elsewhere) KD_TRY(kd_cut_allocate(cut, error));
+    KD_TRY(kd_share_move(share, holder, KD_SHARE_ALL, cut->classes, n, error));
+    KD_TRY(kd_share_move(share, holder, KD_SHARE_ALL, cut->values, n_values * sizeof *cut->values,
+                         error));
+    KD_TRY(kd_share_move(share, holder, KD_SHARE_ALL, cut->entropy,
+                         cut->blocks.n * sizeof *cut->entropy, error));
+    return kd_share_move(share, holder, KD_SHARE_ALL, cut->present,
+                         cut->blocks.n * sizeof *cut->present, error);
+}
+
+/* Collective. The first-layer frequency: given, or by a pilot on the richest brick, which for that
+ * is copied to all processes: each trains some of the frequencies. */
+static kdinr_status choose_omega(kd_track *track, kd_run *run, const kd_view *view,
+                                 kdinr_error *error)
+{
+    kd_cut cut = {.elsewhere = true};
+    int richest;
+    kdinr_status status = KDINR_OK;
+
+    if (run->options->omega_first == 0.0) {
+        KD_TRY_DONE(find_richest(track, run, view, &richest, error));
+        KD_TRY_DONE(make_cut(track, run, view, richest, &cut, error));
+        if (!cut.constant) {
+            const int holder = track->windows[track->window].holders[richest];
+            KD_TRY_DONE(spread_cut(run->share, holder, &cut, error));
+        }
+        KD_TRY_DONE(kd_plan_pilot(run, &cut, &track->plan, error));
+    }
+    kd_track_array(track)->omega_first = track->plan.teacher.omega_first;
+
+done:
+    kd_cut_free(&cut);
+    return status;
 }
 
 static kdinr_status train_teacher(kd_track *track, kd_run *run, const kd_window *window, int t,
@@ -303,7 +250,10 @@ static kdinr_status train_teacher(kd_track *track, kd_run *run, const kd_window 
     if (t > 0 && run->options->warm_start && !track->plan.keeps) {
         plan.previous = teacher - track->n_bricks;
     }
-    return kd_teacher_train(run, cut, &plan, teacher, error);
+    kd_share_assign(run->share, window->holders[b]);
+    const kdinr_status status = kd_teacher_train(run, cut, &plan, teacher, error);
+    kd_share_release(run->share);
+    return status;
 }
 
 /* Has step t of a window a teacher? Where the window's data is kept only the middle one has, for
@@ -328,7 +278,7 @@ static void describe_cut(const kd_cut *cut, kd_teacher *teacher)
 /* The data, until the student is trained. */
 static void keep_values(const kd_track *track, kd_cut *cut, float **values)
 {
-    if (!track->plan.keeps || cut->constant) return;
+    if (!track->plan.keeps || cut->constant || cut->elsewhere) return;
     *values = cut->values;
     cut->values = NULL;
 }
@@ -340,19 +290,14 @@ static kdinr_status push_brick(kd_track *track, kd_run *run, kd_cut *cut, int b,
     const int t = window->n_steps, slot = t * track->n_bricks + b;
     const bool wanted = wants_teacher(track, run->options, window, t);
 
-    for (size_t i = 0; i < cut->blocks.n; i++) {
+    for (size_t i = 0; i < cut->blocks.n && !cut->elsewhere; i++) {
         window->entropy[b][i] += cut->entropy[i];
         window->present[b][i] += cut->present[i];
     }
-    if (track->n_windows > 1) {
-        kd_share_assign(run->share, kd_track_owner(track, window, b));
-        if (!kd_share_deal(run->share, 0.0)) kd_cut_drop(cut);
-        kd_share_release(run->share);
-        if (wanted) {
-            window->cuts[slot] = *cut;
-            memset(cut, 0, sizeof *cut);
-            return KDINR_OK;
-        }
+    if (wanted && track->n_windows > 1) {
+        window->cuts[slot] = *cut;
+        memset(cut, 0, sizeof *cut);
+        return KDINR_OK;
     }
     if (wanted) {
         KD_TRY(train_teacher(track, run, window, t, b, cut, error));
@@ -370,7 +315,6 @@ kdinr_status kd_track_catch_up(kd_track *track, kd_run *run, int i, kdinr_error 
     if (track->n_windows == 1 || track->no_networks) return KDINR_OK;
     run->stage = "teachers";
     for (int b = 0; b < track->n_bricks; b++) {
-        kd_share_assign(run->share, kd_track_owner(track, window, b));
         for (int t = 0; t < window->n_steps; t++) {
             const int slot = t * track->n_bricks + b;
 
@@ -380,20 +324,18 @@ kdinr_status kd_track_catch_up(kd_track *track, kd_run *run, int i, kdinr_error 
             kd_cut_free(&window->cuts[slot]);
         }
     }
-    kd_share_release(run->share);
     return KDINR_OK;
 }
 
 /* All teachers of the step; before the first ones, the pilot. */
-static kdinr_status train_teachers(kd_track *track, kd_run *run, const kdinr_array *array,
-                                   const kd_map *map, kdinr_error *error)
+static kdinr_status train_teachers(kd_track *track, kd_run *run, const kd_view *view,
+                                   kdinr_error *error)
 {
     run->stage = "teachers";
-    if (track->model->n_steps == 1) KD_TRY(pilot(track, run, array, map, error));
+    if (track->model->n_steps == 1) KD_TRY(choose_omega(track, run, view, error));
     for (int b = 0; b < track->n_bricks; b++) {
         kd_cut cut;
-        kdinr_status status = kd_cut_make(array, track->samples, map == NULL ? NULL : map->classes,
-                                          &track->bricks[b], track->block_edge, &cut, error);
+        kdinr_status status = make_cut(track, run, view, b, &cut, error);
 
         if (status == KDINR_OK) status = push_brick(track, run, &cut, b, error);
         kd_cut_free(&cut);
@@ -402,25 +344,18 @@ static kdinr_status train_teachers(kd_track *track, kd_run *run, const kdinr_arr
     return KDINR_OK;
 }
 
-kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *array,
-                           kdinr_error *error)
+kdinr_status kd_track_push(kd_track *track, kd_run *run, const kd_view *view, kdinr_error *error)
 {
-    double range[KD_KDM_MAX_COMPONENTS][2];
-    kd_map *map;
-
-    KD_TRY(grow_steps(track, error));
-    KD_TRY(classify_step(track, array, range, &map, error));
     kd_window *window = &track->windows[track->window];
-    window->maps[window->n_steps] = map;
-    widen_series_range(track, range);
-    KD_TRY(kd_measure_keep(
-        array, track->samples, map == NULL ? NULL : map->classes,
-        kd_rng_key(run->options->seed, kd_track_stream(track, 0, track->model->n_steps, 0)),
-        &window->kept[window->n_steps], error));
+    const uint64_t stream = kd_track_stream(track, 0, track->model->n_steps, 0);
+
+    KD_TRY(kd_survey_finish(track, run, error));
+    KD_TRY(kd_measure_keep(view, track->samples, kd_rng_key(run->options->seed, stream), run->share,
+                           &window->kept[window->n_steps], error));
     if (track->no_networks) {
         KD_TRY(kd_run_advance(run, 1.0, error));
     } else {
-        KD_TRY(train_teachers(track, run, array, map, error));
+        KD_TRY(train_teachers(track, run, view, error));
     }
     window->n_steps++;
     if (window->n_steps == track->plan.window && track->window + 1 < track->n_windows) {
@@ -440,8 +375,16 @@ static void release_steps(const kd_track *track, const kd_window *window)
         free(window->values[slot]);
         window->values[slot] = NULL;
     }
+    for (int slot = n_slots - 1; slot >= 0; slot--) {
+        const int before = slot - track->n_bricks;
+
+        if (before < 0 || window->classes[slot] != window->classes[before]) {
+            free(window->classes[slot]);
+        }
+        window->classes[slot] = NULL;
+    }
     for (int t = 0; t < track->plan.window; t++) {
-        map_release(window->maps[t]);
+        kd_map_release(window->maps[t]);
         window->maps[t] = NULL;
         kd_measure_release(&window->kept[t]);
     }
@@ -458,12 +401,13 @@ void kd_track_restart(kd_track *track, kd_window *window, int first)
     }
     window->first = first;
     window->n_steps = 0;
+    window->closing = false;
 }
 
 static void free_window(const kd_track *track, kd_window *window)
 {
     if (window->teachers != NULL && window->cuts != NULL && window->values != NULL &&
-        window->maps != NULL && window->kept != NULL) {
+        window->classes != NULL && window->maps != NULL && window->kept != NULL) {
         release_steps(track, window);
     }
     for (int b = 0; b < track->n_bricks; b++) {
@@ -473,6 +417,10 @@ static void free_window(const kd_track *track, kd_window *window)
     free(window->teachers);
     free(window->cuts);
     free(window->values);
+    free(window->classes);
+    free(window->holders);
+    free(window->trainers);
+    free(window->sizes);
     free(window->maps);
     free(window->kept);
     free(window->entropy);
@@ -487,8 +435,10 @@ void kd_track_free(kd_track *track)
     for (int b = 0; track->bricks != NULL && b < track->n_bricks; b++) {
         kd_bricks_free(&track->bricks[b]);
     }
-    map_release(track->last_map);
+    kd_map_release(track->last_map);
+    kd_map_release(track->fresh);
     free(track->bricks);
+    free(track->surveys);
     free(track->windows);
     free(track->quality);
     free(track->students);

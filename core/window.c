@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "deal.h"
 #include "share.h"
 #include "status.h"
 
@@ -50,31 +51,6 @@ static kdinr_status grow_windows(kd_track *track, kd_window *window, kdinr_error
     return KDINR_OK;
 }
 
-/* The brick's classes for each step of the window; steps that share a map share the cut. */
-static kdinr_status cut_maps(const kd_track *track, const kd_window *window, int b,
-                             uint8_t **classes, kdinr_error *error)
-{
-    for (int t = 0; t < window->n_steps; t++) {
-        if (window->maps[t] == NULL) continue;
-        if (t > 0 && window->maps[t] == window->maps[t - 1]) {
-            classes[t] = classes[t - 1];
-            continue;
-        }
-        classes[t] = malloc(track->bricks[b].n);
-        if (classes[t] == NULL) return kd_fail_memory(error, track->bricks[b].n, "missing values");
-        (void)kd_volume_cut_classes(window->maps[t]->classes, track->samples, &track->bricks[b].box,
-                                    classes[t]);
-    }
-    return KDINR_OK;
-}
-
-static void free_maps(const kd_window *window, uint8_t **classes)
-{
-    for (int t = 0; t < window->n_steps; t++) {
-        if (t == 0 || classes[t] != classes[t - 1]) free(classes[t]);
-    }
-}
-
 /* No student: one value for everything, in the middle of what the series was so far. */
 static void fill_constant(kd_track *track, const kd_window *window)
 {
@@ -87,15 +63,16 @@ static void fill_constant(kd_track *track, const kd_window *window)
 
 /* Student of brick b, into the model. */
 static kdinr_status distil_brick(kd_track *track, kd_run *run, const kd_window *window, int b,
-                                 const kd_plan_student *size, kdinr_error *error)
+                                 kdinr_error *error)
 {
+    const kd_plan_student *size = &window->sizes[b];
     const size_t n_steps = (size_t)window->n_steps, n = (size_t)track->n_bricks;
     const size_t i = (size_t)window->number * n + (size_t)b;
     kd_network *network = &kd_track_array(track)->networks[i];
     kd_student *student = &track->students[i];
     const kd_teacher **teachers = calloc(n_steps, sizeof(kd_teacher *));
     const float **values = calloc(n_steps, sizeof(float *));
-    uint8_t **classes = calloc(n_steps, sizeof *classes);
+    const uint8_t **classes = calloc(n_steps, sizeof *classes);
     kd_student_plan plan = {.shape = track->plan.teacher,
                             .size = size->bytes,
                             .stream = kd_track_stream(track, 2, window->number + 1, b)};
@@ -103,7 +80,8 @@ static kdinr_status distil_brick(kd_track *track, kd_run *run, const kd_window *
                         .n_components = kd_track_array(track)->n_components,
                         .brick = &track->bricks[b],
                         .entropy = window->entropy[b],
-                        .present = window->present[b]};
+                        .present = window->present[b],
+                        .trainer = window->trainers[b]};
     kdinr_status status = KDINR_OK;
 
     if (teachers == NULL || values == NULL || classes == NULL) {
@@ -113,11 +91,11 @@ static kdinr_status distil_brick(kd_track *track, kd_run *run, const kd_window *
     for (size_t t = 0; t < n_steps; t++) {
         teachers[t] = &window->teachers[t * n + (size_t)b];
         values[t] = window->values[t * n + (size_t)b];
+        classes[t] = window->classes[t * n + (size_t)b];
     }
-    KD_TRY_DONE(cut_maps(track, window, b, classes, error));
     lesson.teachers = teachers;
     lesson.values = values;
-    lesson.classes = (const uint8_t *const *)classes;
+    lesson.classes = classes;
     lesson.blocks = kd_sampler_blocks(track->bricks[b].dims, track->block_edge);
     plan.shape.n_inputs = 4;
     plan.shape.width = size->width;
@@ -135,7 +113,6 @@ static kdinr_status distil_brick(kd_track *track, kd_run *run, const kd_window *
     track->network_samples[i] = (double)track->bricks[b].n * window->n_steps;
 
 done:
-    if (classes != NULL) free_maps(window, classes);
     free(teachers);
     free(values);
     free(classes);
@@ -163,54 +140,33 @@ done:
     return status;
 }
 
-/* Widest first: processes that share the work then end at about the same time. */
-static kdinr_status distil_bricks(kd_track *track, kd_run *run, const kd_window *window,
-                                  const kd_plan_student *sizes, kdinr_error *error)
+/* How large the students will be. */
+static kdinr_status size_students(const kd_track *track, const kd_run *run, kd_window *window,
+                                  kdinr_error *error)
 {
-    int widest = 0, next;
+    const size_t n = (size_t)track->n_bricks;
+    double *weights = malloc(n * sizeof *weights);
 
-    for (int b = 0; b < track->n_bricks; b++) {
-        widest = sizes[b].width > widest ? sizes[b].width : widest;
-    }
-    for (int width = widest; width > 0; width = next) {
-        next = 0;
-        for (int b = 0; b < track->n_bricks; b++) {
-            if (sizes[b].width < width && sizes[b].width > next) next = sizes[b].width;
-            if (sizes[b].width != width) continue;
-            /* the data may be with one process only */
-            if (track->n_windows > 1) {
-                kd_share_assign(run->share, kd_track_owner(track, window, b));
-            }
-            KD_TRY(distil_brick(track, run, window, b, &sizes[b], error));
-            kd_share_release(run->share);
-        }
-    }
+    if (weights == NULL) return kd_fail_memory(error, n * sizeof *weights, "window");
+    brick_weights(track, window, weights);
+    kd_plan_students(run->options, &track->plan, window->n_steps, window->first + window->n_steps,
+                     track->n_bricks, weights, window->sizes);
+    free(weights);
     return KDINR_OK;
 }
 
 static kdinr_status distil(kd_track *track, kd_run *run, const kd_window *window,
                            kdinr_error *error)
 {
-    const size_t n = (size_t)track->n_bricks;
-    double *weights = malloc(n * sizeof *weights);
-    kd_plan_student *sizes = malloc(n * sizeof *sizes);
-    kdinr_status status = KDINR_OK;
-
-    if (weights == NULL || sizes == NULL) {
-        status = kd_fail_memory(error, n * sizeof *weights, "window");
-        goto done;
-    }
     run->stage = "student";
-    brick_weights(track, window, weights);
-    kd_plan_students(run->options, &track->plan, window->n_steps, window->first + window->n_steps,
-                     track->n_bricks, weights, sizes);
-    if (track->no_networks) fill_constant(track, window);
-    if (!track->no_networks) status = distil_bricks(track, run, window, sizes, error);
-
-done:
-    free(weights);
-    free(sizes);
-    return status;
+    if (track->no_networks) {
+        fill_constant(track, window);
+        return KDINR_OK;
+    }
+    for (int b = 0; b < track->n_bricks; b++) {
+        KD_TRY(distil_brick(track, run, window, b, error));
+    }
+    return KDINR_OK;
 }
 
 /* ---- closing ---- */
@@ -235,6 +191,24 @@ static kdinr_status prepare(kd_track *track, kd_run *run, kdinr_error *error)
     for (int i = 0; i < count_windows(track); i++) {
         KD_TRY(kd_track_catch_up(track, run, i, error));
         KD_TRY(grow_windows(track, &track->windows[i], error));
+        track->windows[i].closing = true;
+    }
+    return KDINR_OK;
+}
+
+static kdinr_status size_all(kd_track *track, kd_run *run, kdinr_error *error)
+{
+    for (int i = 0; i < count_windows(track); i++) {
+        KD_TRY(size_students(track, run, &track->windows[i], error));
+    }
+    return KDINR_OK;
+}
+
+/* Before the first training, so that none waits for another. */
+static kdinr_status deal_all(kd_track *track, kd_run *run, kdinr_error *error)
+{
+    for (int i = 0; i < count_windows(track) && !track->no_networks; i++) {
+        KD_TRY(kd_deal_data(track, &track->windows[i], run->share, error));
     }
     return KDINR_OK;
 }
@@ -267,6 +241,13 @@ kdinr_status kd_window_close(kd_track *tracks, int n, bool all, kd_run *run, kdi
         if (is_due(&tracks[a], all)) KD_TRY(prepare(&tracks[a], run, error));
     }
     KD_TRY(kd_share_exchange(run->share, run->part, error)); /* the teachers */
+    for (int a = 0; a < n; a++) {
+        if (is_due(&tracks[a], all)) KD_TRY(size_all(&tracks[a], run, error));
+    }
+    KD_TRY(kd_deal_students(tracks, n, run->share, error));
+    for (int a = 0; a < n; a++) {
+        if (is_due(&tracks[a], all)) KD_TRY(deal_all(&tracks[a], run, error));
+    }
     for (int a = 0; a < n; a++) {
         if (is_due(&tracks[a], all)) KD_TRY(distil_all(&tracks[a], run, error));
     }
