@@ -187,8 +187,23 @@ static kdinr_status open_windows(kdinr_encoder *encoder, kdinr_error *error)
     return KDINR_OK;
 }
 
+/* An encoder that is alone has nobody to get the rest of a step from. */
+static kdinr_status check_whole(const kdinr_volume *volume, kdinr_error *error)
+{
+    for (int a = 0; a < volume->n_arrays; a++) {
+        const kd_view view = kd_volume_view(volume, a);
+        int samples[3];
+
+        kd_kdm_samples(volume->dims, view.array->association, samples);
+        const kd_box whole = kd_bricks_whole(samples);
+        KD_TRY(kd_volume_check_box(&view, &whole, 0, error));
+    }
+    return KDINR_OK;
+}
+
 kdinr_status kd_start_plan(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
 {
+    if (encoder->run.share == NULL) KD_TRY(check_whole(volume, error));
     KD_TRY(start(encoder, volume, error));
     KD_TRY(open_windows(encoder, error));
     encoder->planned = true;
