@@ -63,14 +63,49 @@ void kd_bricks_samples(const kd_interval *interval, int *first, int *last)
     *last = (int)floor(interval->high);
 }
 
+/* The samples from a border up to the next. */
+static void own_samples(const kd_interval *interval, int *first, int *last)
+{
+    *first = (int)ceil(interval->left);
+    *last = interval->has_right ? (int)ceil(interval->right) - 1 : (int)interval->right;
+}
+
 size_t kd_bricks_count(const kd_box *box)
 {
     size_t count = 1;
 
     for (int axis = 0; axis < 3; axis++) {
-        count *= (size_t)(box->last[axis] - box->first[axis] + 1);
+        const int n = box->last[axis] - box->first[axis] + 1;
+
+        count *= n > 0 ? (size_t)n : 0;
     }
     return count;
+}
+
+kd_box kd_bricks_whole(const int samples[3])
+{
+    return (kd_box){{0, 0, 0}, {samples[0] - 1, samples[1] - 1, samples[2] - 1}};
+}
+
+bool kd_bricks_inside(const kd_box *inner, const kd_box *outer)
+{
+    bool inside = true;
+
+    for (int axis = 0; axis < 3; axis++) {
+        inside = inside && inner->first[axis] >= outer->first[axis] &&
+                 inner->last[axis] <= outer->last[axis];
+    }
+    return inside || kd_bricks_count(inner) == 0;
+}
+
+void kd_bricks_unite(kd_box *box, const kd_box *other)
+{
+    if (kd_bricks_count(other) == 0) return;
+    if (kd_bricks_count(box) == 0) *box = *other;
+    for (int axis = 0; axis < 3; axis++) {
+        if (other->first[axis] < box->first[axis]) box->first[axis] = other->first[axis];
+        if (other->last[axis] > box->last[axis]) box->last[axis] = other->last[axis];
+    }
 }
 
 kdinr_status kd_bricks_make(const int samples[3], const int n_bricks[3], int index, kd_brick *brick,
@@ -85,6 +120,7 @@ kdinr_status kd_bricks_make(const int samples[3], const int n_bricks[3], int ind
         index /= n_bricks[axis];
         brick->axes[axis] = interval;
         kd_bricks_samples(&interval, first, &brick->box.last[axis]);
+        own_samples(&interval, &brick->own.first[axis], &brick->own.last[axis]);
         const int n = brick->box.last[axis] - *first + 1;
         brick->dims[axis] = n;
         brick->local[axis] = malloc((size_t)n * sizeof *brick->local[axis]);

@@ -35,13 +35,35 @@ typedef struct kd_box {
     int first[3], last[3];
 } kd_box;
 
-/** Number of samples in the box. */
+/** A box without samples. */
+static const kd_box kd_bricks_none = {{0, 0, 0}, {-1, -1, -1}};
+
+/** Number of samples in the box; 0 if it ends before it starts. */
 size_t kd_bricks_count(const kd_box *box);
+
+/** All samples of an array with `samples` per axis. */
+kd_box kd_bricks_whole(const int samples[3]);
+
+/** Is every sample of `inner` in `outer`? */
+bool kd_bricks_inside(const kd_box *inner, const kd_box *outer);
+
+/** Let `box` grow to the smallest that has all samples of both. */
+void kd_bricks_unite(kd_box *box, const kd_box *other);
+
+/** Index, in memory that holds the samples of `box`, x fastest, of its first sample in row y, z. */
+static inline size_t kd_bricks_row(const kd_box *box, int y, int z)
+{
+    const size_t nx = (size_t)(box->last[0] - box->first[0] + 1);
+    const size_t ny = (size_t)(box->last[1] - box->first[1] + 1);
+
+    return ((size_t)(z - box->first[2]) * ny + (size_t)(y - box->first[1])) * nx;
+}
 
 /** Row `b` of a batch needs coordinates: what training knows of a brick's place. */
 typedef struct kd_brick {
     kd_interval axes[3];
     kd_box box;      /* the stored samples that it sees */
+    kd_box own;      /* those of them that count as its: every sample is one brick's own */
     int dims[3];     /* of the box */
     size_t n;        /* samples of the box */
     float *local[3]; /* [dims[i]] local coordinate of each sample, owned */

@@ -30,6 +30,7 @@ typedef struct pool {
     uint64_t key;
     int n_active;      /* steps that have present samples */
     kd_answer *learnt; /* [n_active] what is learnt of each */
+    bool here;         /* is this the process that trains? */
     void **answerers;  /* [n_active] backend states of the teachers, NULL where there is none */
     uint64_t first;    /* row 0 of the pool is this sample; UINT64_MAX: empty */
     size_t n;          /* rows */
@@ -307,26 +308,35 @@ static kdinr_status finish(void *user, kdinr_error *error)
     pool *p = user;
     kd_student *student = p->student;
 
-    if (kd_share_has(p->run->share)) KD_TRY(measure_sensitivity(p, error));
+    if (p->here) KD_TRY(measure_sensitivity(p, error));
+    kd_share_of(p->run->share, p->lesson->trainer);
     return kd_share_bytes(p->run->share, student->sensitivity, sizeof student->sensitivity, error);
 }
 
-/* The batches, and the student's initial parameters. */
-static kdinr_status prepare(pool *p, kdinr_error *error)
+/* What the process that trains needs. */
+static kdinr_status open_pool(pool *p, kdinr_error *error)
 {
     const kdinr_options *options = p->run->options;
     const kd_lesson *lesson = p->lesson;
-    const size_t batch = p->plan->schedule.batch;
 
-    kd_net_layout(&p->plan->shape, &p->student->net);
-    p->key = kd_rng_key(options->seed, ~p->plan->stream);
-    p->n = batch > POOL_ROWS ? batch : POOL_ROWS / batch * batch;
     KD_TRY(pool_allocate(p, error));
     KD_TRY(pool_open_teachers(p, error));
     KD_TRY(kd_sampler_create(&lesson->blocks, lesson->entropy, lesson->present, options->sampling,
                              options->epsilon, &p->sampler, error));
-    KD_TRY(initialise(p->run, lesson, p->plan, p->student, error));
     p->supply = kd_sampler_supply(p->sampler, lesson->brick, p->key, p->n_active, p->learnt);
+    return KDINR_OK;
+}
+
+/* The student's initial parameters and, where it is trained, the batches. */
+static kdinr_status prepare(pool *p, kdinr_error *error)
+{
+    const size_t batch = p->plan->schedule.batch;
+
+    kd_net_layout(&p->plan->shape, &p->student->net);
+    p->key = kd_rng_key(p->run->options->seed, ~p->plan->stream);
+    p->n = batch > POOL_ROWS ? batch : POOL_ROWS / batch * batch;
+    KD_TRY(initialise(p->run, p->lesson, p->plan, p->student, error));
+    if (p->here) KD_TRY(open_pool(p, error));
     p->source = (kd_source){draw_from_pool, p, &p->supply};
     p->rounding = (kd_rounding){choose_units, p};
     p->schedule = p->plan->schedule;
@@ -348,6 +358,7 @@ static kdinr_status train(kd_run *run, const kd_distill_task *tasks, size_t n, p
                     .lesson = &tasks[i].lesson,
                     .plan = &tasks[i].plan,
                     .student = student,
+                    .here = tasks[i].lesson.trainer == kd_share_rank(run->share),
                     .first = UINT64_MAX};
         if (window_range(p->lesson, student)) {
             KD_TRY(kd_run_advance(run, p->plan->schedule.work, error));
@@ -359,6 +370,7 @@ static kdinr_status train(kd_run *run, const kd_distill_task *tasks, size_t n, p
                                                  .schedule = &p->schedule,
                                                  .params = student->params,
                                                  .outcome = &student->outcome,
+                                                 .trainer = p->lesson->trainer,
                                                  .finish = finish,
                                                  .user = p};
     }

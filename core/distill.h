@@ -17,6 +17,7 @@ typedef struct kd_lesson {
     const kd_brick *brick;
     kd_blocks blocks;
     const float *entropy, *present; /* [blocks.n], summed over the window's steps */
+    int trainer; /* process that trains; the others need no classes, values, entropy and present */
 } kd_lesson;
 
 /** What stage 2 leaves of a brick and window. */

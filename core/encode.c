@@ -6,33 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "encoder.h"
 #include "judge.h"
-#include "keep.h"
 #include "options.h"
 #include "settle.h"
-#include "share.h"
 #include "status.h"
+#include "survey.h"
 #include "window.h"
-
-/* Bytes of a file besides networks and masks: header, section table, grid, provenance; then per
- * array and per array and step. */
-enum { FILE_BYTES = 142, ARRAY_BYTES = 51, STEP_BYTES = 4 };
-
-typedef enum stage { STAGE_PUSHING, STAGE_SETTLED, STAGE_FINISHED, STAGE_FAILED } stage;
-
-struct kdinr_encoder {
-    kdinr_options options;
-    char *backend_name; /* copy of options.backend, owned */
-    kd_run run;
-    kd_model model;
-    int times_capacity;
-    kd_track *tracks;  /* [model.n_arrays] */
-    kd_field **fields; /* [model.n_arrays] of the settled model */
-    kd_keep *keeps;    /* [model.n_arrays] with max_error, else NULL */
-    stage stage;
-    bool verifying;
-    bool chose_ratio; /* options.ratio was 0 */
-};
 
 /* Collective. */
 static kdinr_status prepare(kdinr_encoder *encoder, kdinr_error *error)
@@ -91,114 +71,6 @@ void kdinr_encoder_close(kdinr_encoder *encoder)
 
 /* ---- push ---- */
 
-/* The description of the grid and the arrays, from the first step. */
-static kdinr_status describe(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
-{
-    kd_model *model = &encoder->model;
-
-    memcpy(model->dims, volume->dims, sizeof model->dims);
-    memcpy(model->first, volume->first, sizeof model->first);
-    memcpy(model->origin, volume->origin, sizeof model->origin);
-    memcpy(model->spacing, volume->spacing, sizeof model->spacing);
-    memcpy(model->direction, volume->direction, sizeof model->direction);
-    model->provenance = calloc(1, KD_KDM_MAX_PROVENANCE + 1);
-    model->arrays = calloc((size_t)volume->n_arrays, sizeof *model->arrays);
-    encoder->tracks = calloc((size_t)volume->n_arrays, sizeof *encoder->tracks);
-    encoder->fields = calloc((size_t)volume->n_arrays, sizeof(kd_field *));
-    if (model->provenance == NULL || model->arrays == NULL || encoder->tracks == NULL ||
-        encoder->fields == NULL) {
-        return kd_fail_memory(error, (size_t)volume->n_arrays * sizeof *model->arrays, "arrays");
-    }
-    KD_TRY(kd_copy_axes(volume->axes, model, error));
-    KD_TRY(kd_check_axes(model, KDINR_ERROR_ARGUMENT, error));
-    model->n_arrays = volume->n_arrays;
-    kd_options_describe(&encoder->options, model->provenance, KD_KDM_MAX_PROVENANCE + 1);
-    for (int a = 0; a < volume->n_arrays; a++) {
-        const kdinr_array *array = &volume->arrays[a];
-        kd_model_array *stored = &model->arrays[a];
-
-        stored->name = strdup(array->name);
-        if (stored->name == NULL) return kd_fail_memory(error, strlen(array->name), "array name");
-        stored->type = array->type;
-        stored->n_components = array->n_components;
-        stored->association = array->association;
-        stored->has_fill = array->has_fill;
-        stored->fill_value = array->fill_value;
-    }
-    return KDINR_OK;
-}
-
-/* With max_error alone: the ratio of the networks that should make the file smallest, or 0 for
- * none, by what the first step takes without. */
-static kdinr_status choose_ratio(kdinr_encoder *encoder, const kdinr_volume *volume,
-                                 kdinr_error *error)
-{
-    double all = 0.0, alone = 0.0;
-
-    for (int a = 0; a < volume->n_arrays; a++) {
-        const kdinr_array *array = &volume->arrays[a];
-        double bytes;
-        int samples[3];
-
-        kd_kdm_samples(volume->dims, array->association, samples);
-        KD_TRY(kd_keep_estimate(&encoder->options, array, samples, &bytes, error));
-        all += (double)kd_volume_bytes(volume, array);
-        alone += bytes;
-    }
-    encoder->options.ratio = encoder->options.residuals_alone ? 0.0 : kd_keep_ratio(all, alone);
-    encoder->chose_ratio = true;
-    return KDINR_OK;
-}
-
-/* Networks that were not asked for and do not fit are left out. */
-static kdinr_status start_track(kdinr_encoder *encoder, kd_track *track, int a,
-                                const kdinr_array *array, const kd_track_bytes *bytes,
-                                kdinr_error *error)
-{
-    const kdinr_options *options = &encoder->options;
-    kdinr_status status = kd_track_start(track, &encoder->model, a, options, array, bytes, error);
-
-    if (status == KDINR_ERROR_DATA && encoder->chose_ratio) {
-        const kd_track_bytes none = {0.0, 0.0};
-
-        kd_track_free(track);
-        status = kd_track_start(track, &encoder->model, a, options, array, &none, error);
-    }
-    return status;
-}
-
-/* First step: divide the bytes among the arrays, plan each. */
-static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
-{
-    const double n_steps = kd_plan_steps(&encoder->options);
-    double all = 0.0;
-    size_t axes_size;
-
-    if (encoder->options.ratio == 0.0) KD_TRY(choose_ratio(encoder, volume, error));
-    KD_TRY(describe(encoder, volume, error));
-    KD_TRY(kd_size_axes(&encoder->model, &axes_size, error));
-    for (int a = 0; a < volume->n_arrays; a++) {
-        all += (double)kd_volume_bytes(volume, &volume->arrays[a]);
-    }
-    const double fixed = FILE_BYTES + (double)strlen(encoder->model.provenance) +
-                         (double)axes_size + ARRAY_BYTES * volume->n_arrays;
-    const double each = fixed / n_steps + STEP_BYTES * volume->n_arrays;
-    const double step_bytes =
-        encoder->options.ratio > 0.0 ? all / encoder->options.ratio - each : 0.0;
-    for (int a = 0; a < volume->n_arrays; a++) {
-        const kdinr_array *array = &volume->arrays[a];
-        kd_track *track = &encoder->tracks[a];
-
-        const double share = (double)kd_volume_bytes(volume, array) / all;
-        const kd_track_bytes bytes = {step_bytes * share, fixed * share};
-
-        KD_TRY(start_track(encoder, track, a, array, &bytes, error));
-        encoder->run.work_total +=
-            kd_track_work(track, &encoder->options, kd_plan_steps(&encoder->options));
-    }
-    return KDINR_OK;
-}
-
 static kdinr_status add_time(kdinr_encoder *encoder, double time, kdinr_error *error)
 {
     kd_model *model = &encoder->model;
@@ -228,20 +100,38 @@ static kdinr_status add_time(kdinr_encoder *encoder, double time, kdinr_error *e
     return KDINR_OK;
 }
 
+/* Collective. What the step is like, and whether it is the one that the part was made from. */
+static kdinr_status survey(kdinr_encoder *encoder, const kdinr_volume *volume, double time,
+                           kdinr_error *error)
+{
+    kd_run *run = &encoder->run;
+    uint64_t hash = kd_volume_hash(volume);
+
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        const kd_view view = kd_volume_view(volume, a);
+
+        KD_TRY(kd_track_grow(&encoder->tracks[a], error));
+        KD_TRY(kd_survey_step(&encoder->tracks[a], run, &view, error));
+    }
+    KD_TRY(kd_share_exchange(run->share, run->part, error));
+    for (int a = 0; a < encoder->model.n_arrays; a++) {
+        hash = kd_survey_hash(&encoder->tracks[a], hash);
+    }
+    return kd_part_step(run->part, hash, time, error);
+}
+
 static kdinr_status push(kdinr_encoder *encoder, const kdinr_volume *volume, double time,
                          kdinr_error *error)
 {
     KD_TRY(kd_volume_check(volume, error));
-    if (encoder->model.n_steps == 0) {
-        KD_TRY(start(encoder, volume, error));
-        KD_TRY(kd_window_open(encoder->tracks, encoder->model.n_arrays, &encoder->run, error));
-    } else {
-        KD_TRY(kd_volume_check_same(volume, &encoder->model, time, error));
-    }
+    if (!encoder->planned) KD_TRY(kd_start_plan(encoder, volume, error));
+    KD_TRY(kd_volume_check_same(volume, &encoder->model, time, error));
     KD_TRY(add_time(encoder, time, error));
-    KD_TRY(kd_part_step(encoder->run.part, volume, time, error));
+    KD_TRY(survey(encoder, volume, time, error));
     for (int a = 0; a < encoder->model.n_arrays; a++) {
-        KD_TRY(kd_track_push(&encoder->tracks[a], &encoder->run, &volume->arrays[a], error));
+        const kd_view view = kd_volume_view(volume, a);
+
+        KD_TRY(kd_track_push(&encoder->tracks[a], &encoder->run, &view, error));
     }
     KD_TRY(kd_window_close(encoder->tracks, encoder->model.n_arrays, false, &encoder->run, error));
     return kd_part_sync(encoder->run.part, error);
@@ -312,33 +202,37 @@ static int find_step(const kd_model *model, double time)
     return -1;
 }
 
-static kdinr_status verify_array(kdinr_encoder *encoder, int a, const kdinr_array *array, int step,
-                                 kdinr_error *error)
+/* With max_error, on the root alone: it codes the whole step. */
+static kdinr_status keep_array(kdinr_encoder *encoder, int a, const kd_view *view,
+                               kdinr_error *error)
 {
-    kd_track *track = &encoder->tracks[a];
-    double range[KD_KDM_MAX_COMPONENTS][2];
-    kd_quality quality;
-    uint8_t *classes = malloc(track->n_samples);
-    kdinr_status status = KDINR_OK;
+    const kd_track *track = &encoder->tracks[a];
+    const kd_box whole = kd_bricks_whole(track->samples);
+    uint8_t *classes;
 
+    KD_TRY(kd_volume_check_box(view, &whole, 0, error));
+    classes = malloc(track->n_samples);
     if (classes == NULL) return kd_fail_memory(error, track->n_samples, "missing-value map");
-    if (encoder->fields[a] == NULL) {
-        KD_TRY_DONE(kd_field_create(&encoder->model, NULL, a, encoder->run.backend,
-                                    &encoder->options, &encoder->fields[a], error));
-    }
-    (void)kd_volume_classify(array, track->n_samples, classes, range);
-    if (encoder->keeps != NULL) {
-        status = kd_keep_step(&encoder->keeps[a], array, classes, encoder->fields[a], &encoder->run,
-                              error);
-        goto done;
-    }
-    KD_TRY_DONE(
-        kd_measure_step(encoder->fields[a], array, classes, step, &quality, &encoder->run, error));
-    track->quality[step] = quality;
-
-done:
+    (void)kd_volume_classify(view, &whole, classes);
+    const kdinr_status status = kd_keep_step(&encoder->keeps[a], view->array, classes,
+                                             encoder->fields[a], &encoder->run, error);
     free(classes);
     return status;
+}
+
+static kdinr_status verify_array(kdinr_encoder *encoder, int a, const kd_view *view, int step,
+                                 kdinr_error *error)
+{
+    kd_quality quality;
+
+    if (encoder->fields[a] == NULL) {
+        KD_TRY(kd_field_create(&encoder->model, NULL, a, encoder->run.backend, &encoder->options,
+                               &encoder->fields[a], error));
+    }
+    if (encoder->keeps != NULL) return keep_array(encoder, a, view, error);
+    KD_TRY(kd_measure_step(encoder->fields[a], view, step, &quality, &encoder->run, error));
+    encoder->tracks[a].quality[step] = quality;
+    return KDINR_OK;
 }
 
 static kdinr_status verify(kdinr_encoder *encoder, const kdinr_volume *volume, double time,
@@ -368,7 +262,9 @@ static kdinr_status verify(kdinr_encoder *encoder, const kdinr_volume *volume, d
         }
     }
     for (int a = 0; a < encoder->model.n_arrays; a++) {
-        KD_TRY(verify_array(encoder, a, &volume->arrays[a], step, error));
+        const kd_view view = kd_volume_view(volume, a);
+
+        KD_TRY(verify_array(encoder, a, &view, step, error));
     }
     return KDINR_OK;
 }

@@ -104,6 +104,9 @@ typedef struct kdinr_volume {
     const kdinr_array *arrays; /**< [n_arrays] */
     const double *axes[3];     /**< [dims[i]] each, strictly increasing or strictly decreasing; all
                                     NULL: uniform. Samples are compressed by their index */
+    const int *extents; /**< [n_arrays][6] x0,x1,y0,y1,z0,z1 inclusive, from 0: the samples of
+                             each array that `values` has, and no others; x1 < x0: none.
+                             NULL: all. For processes that share a file: kdinr_share */
 } kdinr_volume;
 
 /** A volume with unit spacing, zero origin, identity direction and no arrays. */
@@ -170,13 +173,18 @@ typedef enum kdinr_weights {
 typedef bool (*kdinr_progress)(void *user, double fraction, const char *stage);
 
 /** Several processes that share the work of one file, MPI ranks for example. Each has an encoder of
- *  its own, with the same options, and all make the same calls with the same steps; each trains a
+ *  its own, with the same options, and all make the same calls for the same steps; each trains a
  *  part of the networks. The file is that of one process alone, byte for byte, and is written by
  *  rank 0, whose `part` it is too. A call that fails in one process, or is cancelled there, fails
  *  in all, with the same message, once they are done with the networks they are at. Shared are
  *  bricks and arrays, and, where there are fewer of them than processes, windows: as many are
  *  collected before they are trained, by processes that keep the data of one brick of each window
- *  meanwhile. With one brick of one array in one window there is nothing to gain. */
+ *  meanwhile. With one brick of one array in one window there is nothing to gain.
+ *  A process may be given whole steps, or (kdinr_volume.extents) of each only what it needs, the
+ *  bricks that it trains: before the first push all call kdinr_encoder_plan, each with the part of
+ *  the first step that it happens to have; then kdinr_encoder_push_extent and
+ *  kdinr_encoder_verify_extent say what everyone needs. What is missing of a step, as packed maps,
+ *  goes through rank 0. */
 typedef struct kdinr_share {
     int rank, n_ranks; /**< rank is 0..n_ranks-1 */
     /** Gather `size` bytes from each process to all; size is the same on all.
@@ -298,6 +306,26 @@ typedef struct kdinr_encoder kdinr_encoder;
  *          made), BACKEND, MEMORY, IO, FORMAT (`part` is damaged, or no such file) */
 KDINR_API kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_encoder **encoder,
                                           kdinr_error *error);
+
+/** Plan from the first step, which is not pushed thereby. For processes that share a file and are
+ *  given parts of steps (kdinr_share); else push does it. Once, before the first push.
+ *  volume  all processes' `extents` together cover each array
+ *  errors  ARGUMENT, DATA (the ratio is too high), MEMORY, IO. After a failure only
+ *          kdinr_encoder_close is allowed */
+KDINR_API kdinr_status kdinr_encoder_plan(kdinr_encoder *encoder, const kdinr_volume *volume,
+                                          kdinr_error *error);
+
+/** Which samples of an array process `rank` must have of the step that is pushed next. It may
+ *  change from step to step.
+ *  extent  out, as in kdinr_volume.extents
+ *  errors  ARGUMENT (nothing was planned, or out of range) */
+KDINR_API kdinr_status kdinr_encoder_push_extent(const kdinr_encoder *encoder, int array, int rank,
+                                                 int extent[6], kdinr_error *error);
+
+/** The same of each step that is verified. With max_error rank 0 needs whole steps, the others
+ *  nothing. */
+KDINR_API kdinr_status kdinr_encoder_verify_extent(const kdinr_encoder *encoder, int array,
+                                                   int rank, int extent[6], kdinr_error *error);
 
 /** Stage 1 for one time step: one teacher per array and brick. When the step completes a window,
  *  stage 2 for that window. Of `volume` a few thousand sample values are kept, or all if the

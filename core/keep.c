@@ -456,6 +456,7 @@ kdinr_status kd_keep_check(const kd_keep *keep, const char *path, const kdinr_op
 kdinr_status kd_keep_estimate(const kdinr_options *options, const kdinr_array *array,
                               const int samples[3], double *bytes, kdinr_error *error)
 {
+    const kd_view view = {array, kd_bricks_whole(samples)};
     double range[KD_KDM_MAX_COMPONENTS][2] = {{0.0}};
     kd_bound bound = {.alone = true, .group = 1};
     kd_residual residual = {0};
@@ -469,7 +470,8 @@ kdinr_status kd_keep_estimate(const kdinr_options *options, const kdinr_array *a
         status = kd_fail_memory(error, residual.n, "missing-value map");
         goto done;
     }
-    (void)kd_volume_classify(array, residual.n, classes, range);
+    (void)kd_volume_classify(&view, &view.box, classes);
+    kd_volume_range(&view, &view.box, classes, range);
     kd_keep_bound(options, array->n_components, (const double(*)[2])range, bound.most);
     choose_units(array->type, array->n_components, (const double(*)[2])range, 0.0, &bound);
     const kd_residual_source source = {.array = array, .classes = classes, .bound = &bound};

@@ -12,21 +12,84 @@
 
 enum { KEPT_ROWS = 64, KEPT_LENGTH = 64, SLAB_SAMPLES = 1 << 20 };
 
-kdinr_status kd_measure_keep(const kdinr_array *array, const int samples[3], const uint8_t *classes,
-                             uint64_t key, kd_kept *kept, kdinr_error *error)
+/* A class: another process has the sample. */
+enum { ELSEWHERE = UINT8_MAX };
+
+/* ---- rows that are kept ---- */
+
+static kdinr_status allocate_rows(kd_kept *kept, size_t nc, kdinr_error *error)
 {
-    const size_t nc = (size_t)array->n_components;
+    const size_t n = (size_t)kept->n_rows * (size_t)kept->length;
+
+    kept->starts = malloc((size_t)kept->n_rows * sizeof *kept->starts);
+    kept->values = calloc(n * nc, sizeof *kept->values);
+    kept->classes = malloc(n);
+    if (kept->starts != NULL && kept->values != NULL && kept->classes != NULL) return KDINR_OK;
+    kd_measure_release(kept);
+    return kd_fail_memory(error, n * nc * sizeof(double), "kept samples");
+}
+
+/* What the view has of a row. */
+static void keep_row(const kd_view *view, const kd_kept *kept, int row)
+{
+    const int *start = kept->starts[row], *first = view->box.first, *last = view->box.last;
+    const size_t nc = (size_t)view->array->n_components, at = (size_t)(row * kept->length);
+    const int end = start[0] + kept->length - 1;
+    const kd_box box = {{start[0] > first[0] ? start[0] : first[0], start[1], start[2]},
+                        {end < last[0] ? end : last[0], start[1], start[2]}};
+
+    memset(kept->classes + at, ELSEWHERE, (size_t)kept->length);
+    if (kd_bricks_count(&box) == 0 || !kd_bricks_inside(&box, &view->box)) return;
+    const size_t to = at + (size_t)(box.first[0] - start[0]);
+    const size_t from =
+        kd_bricks_row(&view->box, start[1], start[2]) + (size_t)(box.first[0] - first[0]);
+    (void)kd_volume_classify(view, &box, kept->classes + to);
+    for (size_t i = 0; i < kd_bricks_count(&box) * nc; i++) {
+        kept->values[to * nc + i] =
+            kd_volume_value(view->array->values, view->array->type, from * nc + i);
+    }
+}
+
+/* Collective. What other processes have of the rows. */
+static kdinr_status merge_rows(kd_share *share, kd_kept *kept, size_t nc, kdinr_error *error)
+{
+    const size_t n = (size_t)kept->n_rows * (size_t)kept->length;
+    const size_t tuple = nc * sizeof *kept->values, size = n * (1 + tuple);
+    const int n_ranks = kd_share_n_ranks(share);
+    char *mine = malloc(size), *all = malloc((size_t)n_ranks * size);
+    kdinr_status status = KDINR_OK;
+
+    if (mine == NULL || all == NULL) {
+        status = kd_fail_memory(error, (size_t)n_ranks * size, "kept samples");
+        goto done;
+    }
+    memcpy(mine, kept->classes, n);
+    memcpy(mine + n, kept->values, n * tuple);
+    KD_TRY_DONE(kd_share_gather(share, mine, size, all, error));
+    for (int rank = 0; rank < n_ranks; rank++) {
+        const char *classes = all + (size_t)rank * size, *values = classes + n;
+
+        for (size_t i = 0; i < n; i++) {
+            if (kept->classes[i] != ELSEWHERE || (uint8_t)classes[i] == ELSEWHERE) continue;
+            kept->classes[i] = (uint8_t)classes[i];
+            memcpy(kept->values + i * nc, values + i * tuple, tuple);
+        }
+    }
+
+done:
+    free(mine);
+    free(all);
+    return status;
+}
+
+kdinr_status kd_measure_keep(const kd_view *view, const int samples[3], uint64_t key,
+                             struct kd_share *share, kd_kept *kept, kdinr_error *error)
+{
+    const size_t nc = (size_t)view->array->n_components;
 
     kept->length = samples[0] < KEPT_LENGTH ? samples[0] : KEPT_LENGTH;
     kept->n_rows = KEPT_ROWS;
-    const size_t n = (size_t)kept->n_rows * (size_t)kept->length;
-    kept->starts = malloc((size_t)kept->n_rows * sizeof *kept->starts);
-    kept->values = malloc(n * nc * sizeof *kept->values);
-    kept->classes = malloc(n);
-    if (kept->starts == NULL || kept->values == NULL || kept->classes == NULL) {
-        kd_measure_release(kept);
-        return kd_fail_memory(error, n * nc * sizeof(double), "kept samples");
-    }
+    KD_TRY(allocate_rows(kept, nc, error));
     for (int row = 0; row < kept->n_rows; row++) {
         int *start = kept->starts[row];
 
@@ -35,20 +98,9 @@ kdinr_status kd_measure_keep(const kdinr_array *array, const int samples[3], con
             const uint64_t bits = kd_rng_at(key, (uint64_t)(row * 3 + axis));
             start[axis] = (int)kd_rng_below(bits, (uint32_t)places);
         }
-        const size_t from =
-            ((size_t)start[2] * (size_t)samples[1] + (size_t)start[1]) * (size_t)samples[0] +
-            (size_t)start[0];
-        for (size_t i = 0; i < (size_t)kept->length; i++) {
-            const size_t to = (size_t)row * (size_t)kept->length + i;
-
-            kept->classes[to] = classes == NULL ? KD_MISSING_NONE : classes[from + i];
-            for (size_t c = 0; c < nc; c++) {
-                kept->values[to * nc + c] =
-                    kd_volume_value(array->values, array->type, (from + i) * nc + c);
-            }
-        }
+        keep_row(view, kept, row);
     }
-    return KDINR_OK;
+    return share == NULL ? KDINR_OK : merge_rows(share, kept, nc, error);
 }
 
 void kd_measure_release(kd_kept *kept)
@@ -120,119 +172,205 @@ done:
 
 /* ---- a whole step ---- */
 
-/* A step to be compared, a slab of rows in one xy plane at a time. */
+/* How a step is cut into slabs, rows of one xy plane each. */
+typedef struct slabs {
+    int n_y;       /* rows of a slab, at most */
+    int per_plane; /* slabs of a plane */
+    int n;
+} slabs;
+
+static slabs cut_slabs(const int samples[3])
+{
+    const int most = SLAB_SAMPLES / samples[0];
+    slabs cut = {.n_y = most > samples[1] ? samples[1] : most > 0 ? most : 1};
+
+    cut.per_plane = (samples[1] + cut.n_y - 1) / cut.n_y;
+    cut.n = cut.per_plane * samples[2];
+    return cut;
+}
+
+static kd_box slab_box(const int samples[3], const slabs *cut, int i)
+{
+    const int z = i / cut->per_plane, y = i % cut->per_plane * cut->n_y;
+    const int last_y = y + cut->n_y <= samples[1] ? y + cut->n_y - 1 : samples[1] - 1;
+
+    return (kd_box){{0, y, z}, {samples[0] - 1, last_y, z}};
+}
+
+/* Slabs are dealt by runs: rank r has those from first_slab(r) to first_slab(r + 1) - 1. */
+static int first_slab(const slabs *cut, int rank, int n_ranks)
+{
+    return (int)((int64_t)rank * cut->n / n_ranks);
+}
+
+kd_box kd_measure_box(const int samples[3], int rank, int n_ranks)
+{
+    const slabs cut = cut_slabs(samples);
+    kd_box box = kd_bricks_none;
+
+    for (int i = first_slab(&cut, rank, n_ranks); i < first_slab(&cut, rank + 1, n_ranks); i++) {
+        const kd_box slab = slab_box(samples, &cut, i);
+        kd_bricks_unite(&box, &slab);
+    }
+    return box;
+}
+
+/* A step to be compared. */
 typedef struct comparison {
     kd_field *field;
-    const kdinr_array *array;
-    const uint8_t *classes; /* NULL: nothing missing */
+    const kd_view *view;
     double s;
     kd_run *run;
-    int n_y;       /* rows of a slab, at most */
-    float *values; /* [n_y][samples[0]][n_components] */
+    slabs cut;
+    int first, end;   /* slabs of this process */
+    uint8_t *classes; /* [samples of a slab] */
+    float *values;    /* [samples of a slab][n_components] decoded */
 } comparison;
 
-/* Sums over slab y.. of plane z; sums of several slabs can be added. */
-static kdinr_status compare_slab(const comparison *work, int y, int z, kd_quality *sums,
+/* Sums over a slab; sums of several slabs can be added. */
+static kdinr_status compare_slab(const comparison *work, int i, kd_quality *sums,
                                  kdinr_error *error)
 {
     const int *samples = kd_field_stored(work->field);
-    const kdinr_array *array = work->array;
-    const int last_y = y + work->n_y <= samples[1] ? y + work->n_y - 1 : samples[1] - 1;
-    const int extent[6] = {0, samples[0] - 1, y, last_y, z, z};
-    const size_t nc = (size_t)array->n_components, row = (size_t)samples[0];
-    const size_t from = ((size_t)z * (size_t)samples[1] + (size_t)y) * row;
-    const size_t n = row * (size_t)(last_y - y + 1);
+    const kdinr_array *array = work->view->array;
+    const kd_box box = slab_box(samples, &work->cut, i);
+    const int extent[6] = {0, samples[0] - 1, box.first[1], box.last[1], box.first[2], box.last[2]};
+    const size_t nc = (size_t)array->n_components, n = kd_bricks_count(&box);
+    const size_t from = kd_bricks_row(&work->view->box, box.first[1], box.first[2]);
 
     KD_TRY(kd_field_read(work->field, samples, extent, work->s, work->values, work->run, error));
-    for (size_t i = 0; i < n; i++) {
-        if (work->classes != NULL && work->classes[from + i] != KD_MISSING_NONE) continue;
+    (void)kd_volume_classify(work->view, &box, work->classes);
+    for (size_t k = 0; k < n; k++) {
+        if (work->classes[k] != KD_MISSING_NONE) continue;
         sums->n_present += 1.0;
         for (size_t c = 0; c < nc; c++) {
-            add_error(sums, c, kd_volume_value(array->values, array->type, (from + i) * nc + c),
-                      work->values[i * nc + c]);
+            add_error(sums, c, kd_volume_value(array->values, array->type, (from + k) * nc + c),
+                      work->values[k * nc + c]);
         }
     }
     return KDINR_OK;
 }
 
-/* A value that all slabs take their means from: the first that is present. */
-static void find_first(const comparison *work, size_t n_samples, kd_quality *quality)
-{
-    const size_t nc = (size_t)work->array->n_components;
-    size_t i = 0;
+/* The first sample of a process that is present. */
+typedef struct present_sample {
+    bool found;
+    double values[KD_KDM_MAX_COMPONENTS];
+} present_sample;
 
-    while (work->classes != NULL && i < n_samples && work->classes[i] != KD_MISSING_NONE) {
-        i++;
+static present_sample find_present(const comparison *work)
+{
+    const kdinr_array *array = work->view->array;
+    const size_t nc = (size_t)array->n_components;
+    present_sample sample = {.found = false};
+
+    for (int i = work->first; i < work->end; i++) {
+        const kd_box box = slab_box(kd_field_stored(work->field), &work->cut, i);
+        size_t at = 0;
+
+        if (kd_volume_classify(work->view, &box, work->classes) == 0) continue;
+        while (work->classes[at] != KD_MISSING_NONE) {
+            at++;
+        }
+        at += kd_bricks_row(&work->view->box, box.first[1], box.first[2]);
+        for (size_t c = 0; c < nc; c++) {
+            sample.values[c] = kd_volume_value(array->values, array->type, at * nc + c);
+        }
+        sample.found = true;
+        break;
     }
-    for (size_t c = 0; c < nc && i < n_samples; c++) {
-        quality->first[c] = kd_volume_value(work->array->values, work->array->type, i * nc + c);
+    return sample;
+}
+
+/* Collective. A value that all slabs take their means from: the step's first that is present. */
+static kdinr_status find_first(const comparison *work, kd_quality *quality, kdinr_error *error)
+{
+    const int n_ranks = kd_share_n_ranks(work->run->share);
+    const present_sample mine = find_present(work);
+    present_sample *all = malloc((size_t)n_ranks * sizeof *all);
+    int rank = 0;
+
+    if (all == NULL) return kd_fail_memory(error, (size_t)n_ranks * sizeof *all, "processes");
+    const kdinr_status status = kd_share_gather(work->run->share, &mine, sizeof mine, all, error);
+    while (status == KDINR_OK && rank + 1 < n_ranks && !all[rank].found) {
+        rank++;
     }
+    if (status == KDINR_OK) memcpy(quality->first, all[rank].values, sizeof quality->first);
+    free(all);
+    return status;
 }
 
 /* The sums of all slabs, in their order whoever made them. */
-static void add_slabs(const kd_quality *slabs, size_t n_slabs, size_t nc, kd_quality *quality)
+static void add_slabs(const kd_quality *sums, int n_slabs, size_t nc, kd_quality *quality)
 {
-    for (size_t i = 0; i < n_slabs; i++) {
-        quality->n_present += slabs[i].n_present;
-        quality->max_error = fmax(quality->max_error, slabs[i].max_error);
+    for (int i = 0; i < n_slabs; i++) {
+        quality->n_present += sums[i].n_present;
+        quality->max_error = fmax(quality->max_error, sums[i].max_error);
         for (size_t c = 0; c < nc; c++) {
-            quality->squares[c] += slabs[i].squares[c];
-            quality->means[c] += slabs[i].means[c];
-            quality->spreads[c] += slabs[i].spreads[c];
+            quality->squares[c] += sums[i].squares[c];
+            quality->means[c] += sums[i].means[c];
+            quality->spreads[c] += sums[i].spreads[c];
         }
     }
     finish_means(quality, nc, quality->n_present);
 }
 
-/* All slabs, dealt to the processes that share the work. */
-static kdinr_status compare(const comparison *work, kd_quality *slabs, const kd_quality *start,
+/* All slabs, each by the process that has it. */
+static kdinr_status compare(const comparison *work, kd_quality *sums, const kd_quality *start,
                             kdinr_error *error)
 {
     const int *samples = kd_field_stored(work->field);
-    const double plane = (double)samples[0] * samples[1];
+    kd_share *share = work->run->share;
 
-    for (int z = 0; z < samples[2]; z++) {
-        for (int y = 0; y < samples[1]; y += work->n_y, slabs++) {
-            *slabs = *start;
-            if (kd_share_deal(work->run->share, plane)) {
-                KD_TRY(compare_slab(work, y, z, slabs, error));
+    for (int rank = 0; rank < kd_share_n_ranks(share); rank++) {
+        const int end = first_slab(&work->cut, rank + 1, kd_share_n_ranks(share));
+
+        kd_share_of(share, rank);
+        for (int i = first_slab(&work->cut, rank, kd_share_n_ranks(share)); i < end; i++) {
+            const kd_box box = slab_box(samples, &work->cut, i);
+
+            sums[i] = *start;
+            if (kd_share_has(share)) {
+                KD_TRY(compare_slab(work, i, &sums[i], error));
             } else {
-                const double rows = fmin(work->n_y, samples[1] - y);
-                KD_TRY(kd_run_advance(work->run, samples[0] * rows, error));
+                KD_TRY(kd_run_advance(work->run, (double)kd_bricks_count(&box), error));
             }
-            KD_TRY(kd_share_bytes(work->run->share, slabs, sizeof *slabs, error));
+            KD_TRY(kd_share_bytes(share, &sums[i], sizeof sums[i], error));
         }
     }
-    return kd_share_exchange(work->run->share, work->run->part, error);
+    return kd_share_exchange(share, work->run->part, error);
 }
 
-kdinr_status kd_measure_step(kd_field *field, const kdinr_array *array, const uint8_t *classes,
-                             double s, kd_quality *quality, kd_run *run, kdinr_error *error)
+kdinr_status kd_measure_step(kd_field *field, const kd_view *view, double s, kd_quality *quality,
+                             kd_run *run, kdinr_error *error)
 {
     const int *samples = kd_field_stored(field);
-    const size_t row = (size_t)samples[0], nc = (size_t)array->n_components;
-    const size_t plane = row * (size_t)samples[1];
-    const int most = SLAB_SAMPLES / samples[0];
-    comparison work = {.field = field, .array = array, .classes = classes, .s = s, .run = run};
+    const int rank = kd_share_rank(run->share), n_ranks = kd_share_n_ranks(run->share);
+    const size_t nc = (size_t)view->array->n_components;
+    const kd_box box = kd_measure_box(samples, rank, n_ranks);
+    comparison work = {.field = field, .view = view, .s = s, .run = run, .cut = cut_slabs(samples)};
+    const size_t n = (size_t)samples[0] * (size_t)work.cut.n_y;
     kdinr_status status = KDINR_OK;
 
-    work.n_y = most > samples[1] ? samples[1] : most > 0 ? most : 1;
-    const size_t n_slabs = (size_t)((samples[1] + work.n_y - 1) / work.n_y) * (size_t)samples[2];
-    kd_quality *slabs = calloc(n_slabs, sizeof *slabs);
-    work.values = malloc(row * (size_t)work.n_y * nc * sizeof *work.values);
-    if (slabs == NULL || work.values == NULL) {
-        status = kd_fail_memory(error, row * (size_t)work.n_y * nc * 4, "decoded slab");
+    KD_TRY(kd_volume_check_box(view, &box, rank, error));
+    work.first = first_slab(&work.cut, rank, n_ranks);
+    work.end = first_slab(&work.cut, rank + 1, n_ranks);
+    kd_quality *sums = calloc((size_t)work.cut.n, sizeof *sums);
+    work.values = malloc(n * nc * sizeof *work.values);
+    work.classes = malloc(n);
+    if (sums == NULL || work.values == NULL || work.classes == NULL) {
+        status = kd_fail_memory(error, n * nc * 4, "decoded slab");
         goto done;
     }
     memset(quality, 0, sizeof *quality);
-    find_first(&work, plane * (size_t)samples[2], quality);
-    KD_TRY_DONE(compare(&work, slabs, quality, error));
+    KD_TRY_DONE(find_first(&work, quality, error));
+    KD_TRY_DONE(compare(&work, sums, quality, error));
     quality->exact = true;
-    add_slabs(slabs, n_slabs, nc, quality);
+    add_slabs(sums, work.cut.n, nc, quality);
 
 done:
-    free(slabs);
+    free(sums);
     free(work.values);
+    free(work.classes);
     return status;
 }
 

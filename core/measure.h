@@ -5,6 +5,7 @@
 #define KD_MEASURE_H
 
 #include "field.h"
+#include "volume.h"
 
 /** Errors of one step of one array; present samples only. */
 typedef struct kd_quality {
@@ -25,21 +26,26 @@ typedef struct kd_kept {
     uint8_t *classes; /* [n_rows][length], owned */
 } kd_kept;
 
-/** Keep up to 64 rows of up to 64 samples along x.
- *  classes  [nz][ny][nx] of the array, NULL: nothing missing
- *  errors   MEMORY */
-kdinr_status kd_measure_keep(const kdinr_array *array, const int samples[3], const uint8_t *classes,
-                             uint64_t key, kd_kept *kept, kdinr_error *error);
+/** Collective. Keep up to 64 rows of up to 64 samples along x.
+ *  view     what this process has of the step; all have each sample together
+ *  samples  of the array, per axis
+ *  errors   MEMORY, as kd_share_exchange */
+kdinr_status kd_measure_keep(const kd_view *view, const int samples[3], uint64_t key,
+                             struct kd_share *share, kd_kept *kept, kdinr_error *error);
 
 /** Compare kept rows with what the field says at step s. Sets all but n_present.
  *  errors  MEMORY, BACKEND */
 kdinr_status kd_measure_kept(kd_field *field, int n_components, const kd_kept *kept, double s,
                              kd_quality *quality, kdinr_error *error);
 
-/** Compare a whole step, a slab at a time.
- *  errors  MEMORY, BACKEND, CANCELLED */
-kdinr_status kd_measure_step(kd_field *field, const kdinr_array *array, const uint8_t *classes,
-                             double s, kd_quality *quality, kd_run *run, kdinr_error *error);
+/** The box of samples that process `rank` compares: a run of slabs of a few rows. */
+kd_box kd_measure_box(const int samples[3], int rank, int n_ranks);
+
+/** Collective. Compare a whole step, a slab at a time.
+ *  view    what this process has of the step
+ *  errors  ARGUMENT (the view lacks samples of kd_measure_box), MEMORY, BACKEND, CANCELLED */
+kdinr_status kd_measure_step(kd_field *field, const kd_view *view, double s, kd_quality *quality,
+                             kd_run *run, kdinr_error *error);
 
 /** Free what kept owns. */
 void kd_measure_release(kd_kept *kept);

@@ -18,7 +18,6 @@
 #include "file.h"
 #include "options.h"
 #include "share.h"
-#include "volume.h"
 
 #define MAGIC         "\x89KDP\r\n\x1a\n"
 #define LARGEST_PARAM 1e6f /* no training ends near it */
@@ -278,11 +277,11 @@ kdinr_status kd_part_open_shared(const kdinr_options *options, const char *backe
     if (share == NULL || options->part == NULL) return status;
     if (status == KDINR_OK) status = read_records(*part, &bytes, &size, error);
     KD_TRY_DONE(kd_share_agree(share, status, error));
-    kd_share_root(share);
+    kd_share_of(share, 0);
     KD_TRY_DONE(kd_share_bytes(share, &size, sizeof size, error));
     KD_TRY_DONE(kd_share_exchange(share, NULL, error));
     if (!root) KD_TRY_DONE(make_copy(options->part, size, part, error));
-    kd_share_root(share);
+    kd_share_of(share, 0);
     uint8_t *records = root || *part == NULL ? bytes : (*part)->copy;
     KD_TRY_DONE(kd_share_bytes(share, records, size, error));
     KD_TRY_DONE(kd_share_exchange(share, NULL, error));
@@ -366,14 +365,12 @@ static void put_record_head(kd_writer *writer, record_kind kind, size_t size)
 
 /* ---- steps ---- */
 
-kdinr_status kd_part_step(kd_part *part, const kdinr_volume *volume, double time,
-                          kdinr_error *error)
+kdinr_status kd_part_step(kd_part *part, uint64_t hash, double time, kdinr_error *error)
 {
     uint8_t *record;
     kd_writer writer = {0};
 
     if (part == NULL || (part->file < 0 && !part->replaying)) return KDINR_OK;
-    const uint64_t hash = kd_volume_hash(volume);
     KD_TRY(next_record(part, RECORD_STEP, STEP_SIZE, &record, error));
     part->n_steps++;
     if (record != NULL) {

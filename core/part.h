@@ -33,9 +33,9 @@ kdinr_status kd_part_open_shared(const kdinr_options *options, const char *backe
                                  struct kd_share *share, kd_part **part, kdinr_error *error);
 
 /** A step is pushed.
+ *  hash    of its grid, arrays and values
  *  errors  ARGUMENT (it is not the step that the part was made from), IO, MEMORY */
-kdinr_status kd_part_step(kd_part *part, const kdinr_volume *volume, double time,
-                          kdinr_error *error);
+kdinr_status kd_part_step(kd_part *part, uint64_t hash, double time, kdinr_error *error);
 
 /** What tells one training from another.
  *  params  the initial ones, [n_params] */

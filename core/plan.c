@@ -342,7 +342,7 @@ static kd_teacher_task try_omega(const kd_run *run, const kd_cut *cut, const kd_
     trial.cold_samples = floor(steps) * PILOT_BATCH;
     trial.schedule = (kd_schedule){
         .samples = trial.cold_samples, .batch = PILOT_BATCH, .rate = run->options->teacher_rate};
-    return (kd_teacher_task){cut, trial, teacher};
+    return (kd_teacher_task){cut, trial, KD_TRAIN_ANYWHERE, teacher};
 }
 
 kdinr_status kd_plan_pilot(kd_run *run, const kd_cut *cut, kd_plan *plan, kdinr_error *error)

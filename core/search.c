@@ -106,7 +106,7 @@ static kdinr_status attempt(const search *s, const kdinr_options *options, trial
     KD_TRY(compress(s, options, s->attempt, error));
     if (kd_share_is_root(s->share)) status = measure_file(s->attempt, found, error);
     KD_TRY(kd_share_agree(s->share, status, error));
-    kd_share_root(s->share);
+    kd_share_of(s->share, 0);
     KD_TRY(kd_share_bytes(s->share, found, sizeof *found, error));
     return kd_share_exchange(s->share, NULL, error);
 }

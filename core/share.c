@@ -8,7 +8,7 @@
 
 #include "status.h"
 
-enum { MOST_RANKS = 1 << 20, EVERYONE = -1 };
+enum { MOST_RANKS = 1 << 20, EVERYONE = KD_SHARE_ALL, PIECE_SIZE = 1 << 20 };
 
 /* A piece of a result: where its owner has it and the others get it. */
 typedef struct piece {
@@ -20,7 +20,7 @@ typedef struct piece {
 /* How a process fared, and what it is about to exchange. */
 typedef struct report {
     kdinr_error error;
-    uint64_t n_pieces, size; /* of all */
+    uint64_t n_pieces, size; /* of all; or of what is gathered */
 } report;
 
 struct kd_share {
@@ -32,7 +32,6 @@ struct kd_share {
     double *loads;   /* [n_ranks] costs dealt since the last exchange, owned */
     report *reports; /* [n_ranks], owned */
     int owner;       /* of the latest unit */
-    int assigned;    /* owner of those to come, or EVERYONE: not known yet */
     bool failed;     /* and all know */
 };
 
@@ -52,7 +51,7 @@ kdinr_status kd_share_open(const kdinr_share *with, kd_share **share, kdinr_erro
     kd_share *made = calloc(1, sizeof *made);
     if (made != NULL) {
         made->with = *with;
-        made->owner = made->assigned = EVERYONE;
+        made->owner = EVERYONE;
         made->loads = calloc(n, sizeof *made->loads);
         made->reports = calloc(n, sizeof *made->reports);
     }
@@ -95,22 +94,12 @@ bool kd_share_is_root(const kd_share *share)
 bool kd_share_deal(kd_share *share, double cost)
 {
     if (share == NULL) return true;
-    share->owner = share->assigned == EVERYONE ? 0 : share->assigned;
-    for (int rank = 1; rank < share->with.n_ranks && share->assigned == EVERYONE; rank++) {
+    share->owner = 0;
+    for (int rank = 1; rank < share->with.n_ranks; rank++) {
         if (share->loads[rank] < share->loads[share->owner]) share->owner = rank;
     }
     share->loads[share->owner] += cost;
     return kd_share_has(share);
-}
-
-void kd_share_assign(kd_share *share, int rank)
-{
-    if (share != NULL) share->assigned = rank % share->with.n_ranks;
-}
-
-void kd_share_release(kd_share *share)
-{
-    if (share != NULL) share->assigned = EVERYONE;
 }
 
 int kd_share_n_ranks(const kd_share *share)
@@ -118,24 +107,19 @@ int kd_share_n_ranks(const kd_share *share)
     return share == NULL ? 1 : share->with.n_ranks;
 }
 
-void kd_share_skip(kd_share *share)
+int kd_share_rank(const kd_share *share)
 {
-    if (share != NULL) share->owner = EVERYONE;
+    return share == NULL ? 0 : share->with.rank;
+}
+
+void kd_share_of(kd_share *share, int rank)
+{
+    if (share != NULL) share->owner = rank;
 }
 
 int kd_share_owner(const kd_share *share)
 {
     return share == NULL ? EVERYONE : share->owner;
-}
-
-void kd_share_recall(kd_share *share, int owner)
-{
-    if (share != NULL) share->owner = owner;
-}
-
-void kd_share_root(kd_share *share)
-{
-    if (share != NULL) share->owner = 0;
 }
 
 bool kd_share_has(const kd_share *share)
@@ -203,10 +187,10 @@ static size_t size_of(const kd_share *share, int rank)
     return size;
 }
 
-/* All say how they fared and what they announced. */
-static kdinr_status meet(kd_share *share, kdinr_status fared, kdinr_error *error)
+/* All say how they fared and what they announced, or will gather. */
+static kdinr_status meet(kd_share *share, kdinr_status fared, size_t size, kdinr_error *error)
 {
-    report mine = {.n_pieces = share->n_pieces};
+    report mine = {.n_pieces = share->n_pieces, .size = size};
 
     for (size_t i = 0; i < share->n_pieces; i++) {
         mine.size += share->pieces[i].size;
@@ -284,7 +268,7 @@ kdinr_status kd_share_exchange(kd_share *share, kd_part *part, kdinr_error *erro
     kdinr_status status;
 
     if (share == NULL) return KDINR_OK;
-    KD_TRY_DONE(meet(share, KDINR_OK, error));
+    KD_TRY_DONE(meet(share, KDINR_OK, 0, error));
     KD_TRY_DONE(swap(share, error));
     for (size_t i = 0; i < share->n_records; i++) {
         KD_TRY_DONE(kd_part_add(part, share->records[i], error));
@@ -295,8 +279,45 @@ done:
     return status;
 }
 
+kdinr_status kd_share_gather(kd_share *share, const void *mine, size_t size, void *all,
+                             kdinr_error *error)
+{
+    if (share == NULL) {
+        memcpy(all, mine, size);
+        return KDINR_OK;
+    }
+    KD_TRY(meet(share, KDINR_OK, size, error));
+    return gather(share, mine, size, all, error);
+}
+
+kdinr_status kd_share_move(kd_share *share, int from, int to, void *bytes, size_t size,
+                           kdinr_error *error)
+{
+    if (share == NULL || from == to) return KDINR_OK;
+    const int rank = share->with.rank;
+    const bool takes = rank != from && (to == EVERYONE || to == rank);
+    const size_t piece_size = size < PIECE_SIZE ? size : PIECE_SIZE;
+    char *buffer = calloc((size_t)share->with.n_ranks + 1, piece_size + 1);
+    kdinr_status status = KDINR_OK;
+
+    if (buffer == NULL) return kd_fail_memory(error, piece_size, "data of another process");
+    char *all = buffer + piece_size;
+    KD_TRY_DONE(meet(share, KDINR_OK, size, error));
+    for (size_t at = 0; at < size; at += piece_size) {
+        const size_t n = size - at < piece_size ? size - at : piece_size;
+
+        if (rank == from) memcpy(buffer, (char *)bytes + at, n);
+        KD_TRY_DONE(gather(share, buffer, n, all, error));
+        if (takes) memcpy((char *)bytes + at, all + (size_t)from * n, n);
+    }
+
+done:
+    free(buffer);
+    return status;
+}
+
 kdinr_status kd_share_agree(kd_share *share, kdinr_status status, kdinr_error *error)
 {
     if (share == NULL || share->failed) return status;
-    return meet(share, status, error);
+    return meet(share, status, 0, error);
 }

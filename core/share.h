@@ -1,8 +1,9 @@
-/* Several encoders, one file: each process has an encoder that is given the same options and the
- * same steps, and all go through the same calls. A unit of work (a training, a slab to compare) is
- * dealt to one of them; at the next exchange its result is copied to all, so that every process
- * goes on with what one alone would have. Before: encode.c opens it. After: train.c, distill.c and
- * measure.c ask whose a unit is. All functions take NULL: the encoder is alone, all is its own. */
+/* Several encoders, one file: each process has an encoder that is given the same options and of the
+ * same steps what it needs (deal.h), and all go through the same calls. A unit of work (a training,
+ * a slab to compare) is dealt to one of them; at the next exchange its result is copied to all, so
+ * that every process goes on with what one alone would have. Before: encode.c opens it. After:
+ * survey.c, train.c, distill.c and measure.c ask whose a unit is. All functions take NULL: the
+ * encoder is alone, all is its own. */
 #ifndef KD_SHARE_H
 #define KD_SHARE_H
 
@@ -21,24 +22,20 @@ bool kd_share_is_root(const kd_share *share);
  *  cost  in any measure, the same on all */
 bool kd_share_deal(kd_share *share, double cost);
 
-/** The units that follow are dealt to one process: `rank`, modulo their number. */
-void kd_share_assign(kd_share *share, int rank);
-
-/** From now on, units are dealt one by one again. */
-void kd_share_release(kd_share *share);
-
-/** The next unit needs no work: all have its result. */
-void kd_share_skip(kd_share *share);
-
-/** Whose the latest unit's result is; and to speak of that unit again after others. */
-int kd_share_owner(const kd_share *share);
-void kd_share_recall(kd_share *share, int owner);
-
 /** How many processes there are. */
 int kd_share_n_ranks(const kd_share *share);
 
-/** The next unit is the root's. */
-void kd_share_root(kd_share *share);
+/** Which of them this one is; 0 is the root. */
+int kd_share_rank(const kd_share *share);
+
+enum { KD_SHARE_ALL = -1 };
+
+/** The unit that is spoken of next is that of process `rank`, or of KD_SHARE_ALL: all have its
+ *  result. */
+void kd_share_of(kd_share *share, int rank);
+
+/** Whose the latest unit's result is: a rank or KD_SHARE_ALL. */
+int kd_share_owner(const kd_share *share);
 
 /** Has this process the result of the latest unit? */
 bool kd_share_has(const kd_share *share);
@@ -56,6 +53,20 @@ kdinr_status kd_share_network(kd_share *share, kd_part *part, const kd_record *r
 /** Collective. Copy all results that were announced from those that have them to all others.
  *  errors  those that another process met since the exchange before; IO, MEMORY */
 kdinr_status kd_share_exchange(kd_share *share, kd_part *part, kdinr_error *error);
+
+/** Collective. Something of each process to all.
+ *  mine  in [size], the same size on all
+ *  all   out [n_ranks][size]
+ *  errors  as kd_share_exchange */
+kdinr_status kd_share_gather(kd_share *share, const void *mine, size_t size, void *all,
+                             kdinr_error *error);
+
+/** Collective. Copy bytes of any size from process `from` to process `to` or KD_SHARE_ALL, a piece
+ *  at a time.
+ *  bytes  [size] where they are, or shall be; not looked at by the other processes
+ *  errors  as kd_share_exchange */
+kdinr_status kd_share_move(kd_share *share, int from, int to, void *bytes, size_t size,
+                           kdinr_error *error);
 
 /** Collective, at the end of what can fail: the status and error of the first process that failed,
  *  on all. A failure that came out of an exchange is known to all and returned at once. */

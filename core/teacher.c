@@ -7,7 +7,24 @@
 #include "rng.h"
 #include "status.h"
 
-static kdinr_status cut_allocate(kd_cut *cut, kdinr_error *error)
+kd_cut kd_cut_describe(const kd_survey *survey, const kd_brick *brick, int n_components,
+                       int block_edge)
+{
+    kd_cut cut = {.brick = brick,
+                  .n_components = n_components,
+                  .elsewhere = true,
+                  .n_present = (size_t)survey->n_present,
+                  .constant = true,
+                  .blocks = kd_sampler_blocks(brick->dims, block_edge)};
+
+    memcpy(cut.range, survey->range, sizeof cut.range);
+    for (int c = 0; c < n_components; c++) {
+        if (cut.range[c][1] > cut.range[c][0]) cut.constant = false;
+    }
+    return cut;
+}
+
+kdinr_status kd_cut_allocate(kd_cut *cut, kdinr_error *error)
 {
     const size_t n_values = cut->brick->n * (size_t)cut->n_components;
 
@@ -19,45 +36,30 @@ static kdinr_status cut_allocate(kd_cut *cut, kdinr_error *error)
         cut->present == NULL) {
         return kd_fail_memory(error, n_values * sizeof *cut->values, "brick of a time step");
     }
+    cut->elsewhere = false;
     return KDINR_OK;
 }
 
-kdinr_status kd_cut_make(const kdinr_array *array, const int samples[3], const uint8_t *classes,
+kdinr_status kd_cut_make(const kd_view *view, const kd_map *map, const kd_survey *survey,
                          const kd_brick *brick, int block_edge, kd_cut *cut, kdinr_error *error)
 {
-    memset(cut, 0, sizeof *cut);
-    cut->brick = brick;
-    cut->n_components = array->n_components;
-    cut->blocks = kd_sampler_blocks(brick->dims, block_edge);
-    KD_TRY(cut_allocate(cut, error));
-    cut->n_present = kd_volume_cut_classes(classes, samples, &brick->box, cut->classes);
-    kd_volume_cut_range(array, samples, &brick->box, cut->classes, cut->range);
-    cut->constant = true;
-    for (int c = 0; c < cut->n_components; c++) {
-        if (cut->range[c][1] > cut->range[c][0]) cut->constant = false;
-    }
+    *cut = kd_cut_describe(survey, brick, view->array->n_components, block_edge);
+    KD_TRY(kd_cut_allocate(cut, error));
+    (void)kd_volume_cut_classes(map, &brick->box, cut->classes);
     kd_sampler_present(&cut->blocks, cut->classes, cut->present);
     if (cut->constant) return KDINR_OK;
-    kd_volume_normalise(array, samples, &brick->box, cut->classes, (const double(*)[2])cut->range,
+    kd_volume_normalise(view, &brick->box, cut->classes, (const double(*)[2])cut->range,
                         cut->values);
     kd_sampler_entropy(&cut->blocks, cut->values, cut->classes, cut->n_components, cut->entropy);
     return KDINR_OK;
 }
 
-void kd_cut_drop(kd_cut *cut)
+void kd_cut_free(kd_cut *cut)
 {
     free(cut->classes);
     free(cut->values);
     free(cut->entropy);
     free(cut->present);
-    cut->classes = NULL;
-    cut->values = cut->entropy = cut->present = NULL;
-    cut->elsewhere = true;
-}
-
-void kd_cut_free(kd_cut *cut)
-{
-    kd_cut_drop(cut);
     memset(cut, 0, sizeof *cut);
 }
 
@@ -191,7 +193,8 @@ static kdinr_status train(kd_run *run, const kd_teacher_task *tasks, size_t n, l
                                                  .source = &lectures[i].source,
                                                  .schedule = &lectures[i].schedule,
                                                  .params = teacher->params,
-                                                 .outcome = &teacher->outcome};
+                                                 .outcome = &teacher->outcome,
+                                                 .trainer = task->trainer};
     }
     return n_trainings == 0 ? KDINR_OK : kd_train(run, trainings, n_trainings, error);
 }

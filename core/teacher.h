@@ -9,11 +9,20 @@
 #include "train.h"
 #include "volume.h"
 
+/** What all processes that share the work know of one brick of one step. */
+typedef struct kd_survey {
+    double range[KD_KDM_MAX_COMPONENTS][2]; /* of the present samples; 0 if there are none */
+    uint64_t n_present;                     /* samples of the brick */
+    uint64_t n_own;                         /* those of them that are its own */
+    uint64_t hash;                          /* of the brick's values, if a part is kept */
+    bool map_stays; /* the same samples are missing as in the step that its holder saw before */
+} kd_survey;
+
 /** One brick of one step of one array, ready for training: normalised values, classes, blocks. */
 typedef struct kd_cut {
     const kd_brick *brick; /* not owned */
     int n_components;
-    bool elsewhere;   /* the data were dropped: what is owned is NULL */
+    bool elsewhere;   /* another process has the data: what is owned is NULL */
     uint8_t *classes; /* [brick->n] kd_missing, owned */
     size_t n_present;
     double range[KD_KDM_MAX_COMPONENTS][2]; /* of the present samples */
@@ -24,17 +33,21 @@ typedef struct kd_cut {
     float *present; /* [blocks.n], owned */
 } kd_cut;
 
-/** Cut a brick out of a step.
- *  samples  of the array, per axis
- *  classes  [nz][ny][nx] of the whole array; NULL: nothing is missing
- *  *cut must be freed with kd_cut_free whatever the outcome.
- *  errors   MEMORY */
-kdinr_status kd_cut_make(const kdinr_array *array, const int samples[3], const uint8_t *classes,
-                         const kd_brick *brick, int block_edge, kd_cut *cut, kdinr_error *error);
+/** The cut of a brick whose data another process has: it says what a teacher that is trained there
+ *  is like. */
+kd_cut kd_cut_describe(const kd_survey *survey, const kd_brick *brick, int n_components,
+                       int block_edge);
 
-/** Free the data, which another process keeps: what is left says what a teacher that is trained
- * there is like. */
-void kd_cut_drop(kd_cut *cut);
+/** Memory for the data, to be copied from another process.
+ *  errors  MEMORY */
+kdinr_status kd_cut_allocate(kd_cut *cut, kdinr_error *error);
+
+/** Cut a brick out of a step.
+ *  map     has the brick; NULL: nothing is missing
+ *  *cut must be freed with kd_cut_free whatever the outcome.
+ *  errors  MEMORY */
+kdinr_status kd_cut_make(const kd_view *view, const kd_map *map, const kd_survey *survey,
+                         const kd_brick *brick, int block_edge, kd_cut *cut, kdinr_error *error);
 
 /** Free what the cut owns. */
 void kd_cut_free(kd_cut *cut);
@@ -61,10 +74,11 @@ typedef struct kd_teacher_plan {
 typedef struct kd_teacher_task {
     const kd_cut *cut;
     kd_teacher_plan plan;
+    int trainer;         /* process that trains, of those that have the cut, or KD_TRAIN_ANYWHERE */
     kd_teacher *teacher; /* out */
 } kd_teacher_task;
 
-/** Train n teachers, of which none is another's `previous`; one whose cut was dropped is announced
+/** Train n teachers, of which none is another's `previous`; one whose cut is elsewhere is announced
  *  to come from another process. A constant cut gives a teacher without network.
  *  errors  as kd_train */
 kdinr_status kd_teacher_train(kd_run *run, const kd_teacher_task *tasks, size_t n,

@@ -1,4 +1,4 @@
-/* Stage 1 of a step: a teacher for each brick, or its data kept for the student. Before: track.c
+/* Stage 1 of a step: a teacher for each brick, or its data kept for the student. Before: survey.c
  * has classified the step's samples. After: window.c, when a window is full. Bricks are handed to
  * teacher.c in groups, as many as the backend trains at once (train.h), as long as their data fit
  * into MOST_BYTES; where it trains one at a time, a group is one brick. */
@@ -12,49 +12,99 @@
 
 #define MOST_BYTES ((size_t)1 << 30)
 
-/* The first-layer frequency: given, or by a pilot on the brick with the richest first step. */
-static kdinr_status choose_omega(kd_track *track, kd_run *run, const kd_cut *cuts,
-                                 kdinr_error *error)
+/* The cut of brick b of the step: the data, if this process holds the brick. */
+static kdinr_status make_cut(const kd_track *track, const kd_run *run, const kd_view *view, int b,
+                             kd_cut *cut, kdinr_error *error)
 {
-    double most = -1.0;
-    int richest = 0;
+    const kd_window *window = &track->windows[track->window];
+    const kd_brick *brick = &track->bricks[b];
+    const kd_survey *survey = &track->surveys[b];
 
-    for (int b = 0; b < track->n_bricks; b++) {
-        double sum = 0.0;
-
-        for (size_t i = 0; i < cuts[b].blocks.n; i++) {
-            sum += cuts[b].entropy[i];
-        }
-        if (sum > most) {
-            most = sum;
-            richest = b;
-        }
+    if (window->holders[b] == kd_share_rank(run->share)) {
+        return kd_cut_make(view, window->maps[window->n_steps], survey, brick, track->block_edge,
+                           cut, error);
     }
-    if (run->options->omega_first == 0.0) {
-        KD_TRY(kd_plan_pilot(run, &cuts[richest], &track->plan, error));
-    }
-    kd_track_array(track)->omega_first = track->plan.teacher.omega_first;
+    *cut = kd_cut_describe(survey, brick, view->array->n_components, track->block_edge);
     return KDINR_OK;
 }
 
-static kdinr_status pilot(kd_track *track, kd_run *run, const kdinr_array *array, const kd_map *map,
-                          kdinr_error *error)
+/* How much there is to learn in a brick. */
+static double count_entropy(const kd_cut *cut)
 {
-    kd_cut *cuts = calloc((size_t)track->n_bricks, sizeof *cuts);
+    double sum = 0.0;
+
+    for (size_t i = 0; i < cut->blocks.n && !cut->elsewhere; i++) {
+        sum += cut->entropy[i];
+    }
+    return sum;
+}
+
+/* Collective. The brick with the richest first step. */
+static kdinr_status find_richest(const kd_track *track, kd_run *run, const kd_view *view,
+                                 int *richest, kdinr_error *error)
+{
+    double *sums = calloc((size_t)track->n_bricks, sizeof *sums);
     kdinr_status status = KDINR_OK;
 
-    if (cuts == NULL) return kd_fail_memory(error, sizeof *cuts, "pilot");
+    *richest = 0;
+    if (sums == NULL) return kd_fail_memory(error, sizeof *sums, "pilot");
     for (int b = 0; b < track->n_bricks; b++) {
-        KD_TRY_DONE(kd_cut_make(array, track->samples, map == NULL ? NULL : map->classes,
-                                &track->bricks[b], track->block_edge, &cuts[b], error));
+        kd_cut cut;
+
+        status = make_cut(track, run, view, b, &cut, error);
+        if (status == KDINR_OK) sums[b] = count_entropy(&cut);
+        kd_cut_free(&cut);
+        if (status != KDINR_OK) goto done;
+        kd_share_of(run->share, track->windows[track->window].holders[b]);
+        KD_TRY_DONE(kd_share_bytes(run->share, &sums[b], sizeof *sums, error));
     }
-    KD_TRY_DONE(choose_omega(track, run, cuts, error));
+    KD_TRY_DONE(kd_share_exchange(run->share, run->part, error));
+    for (int b = 1; b < track->n_bricks; b++) {
+        if (sums[b] > sums[*richest]) *richest = b;
+    }
 
 done:
-    for (int b = 0; b < track->n_bricks; b++) {
-        kd_cut_free(&cuts[b]);
+    free(sums);
+    return status;
+}
+
+/* Collective. A cut's data from its holder to all. */
+static kdinr_status spread_cut(kd_share *share, int holder, kd_cut *cut, kdinr_error *error)
+{
+    const size_t n = cut->brick->n, n_values = n * (size_t)cut->n_components;
+
+    if (cut->elsewhere) KD_TRY(kd_cut_allocate(cut, error));
+    KD_TRY(kd_share_move(share, holder, KD_SHARE_ALL, cut->classes, n, error));
+    KD_TRY(kd_share_move(share, holder, KD_SHARE_ALL, cut->values, n_values * sizeof *cut->values,
+                         error));
+    KD_TRY(kd_share_move(share, holder, KD_SHARE_ALL, cut->entropy,
+                         cut->blocks.n * sizeof *cut->entropy, error));
+    return kd_share_move(share, holder, KD_SHARE_ALL, cut->present,
+                         cut->blocks.n * sizeof *cut->present, error);
+}
+
+/* Collective. The first-layer frequency: given, or by a pilot on the richest brick, which for that
+ * is copied to all processes: each trains some of the frequencies. */
+static kdinr_status choose_omega(kd_track *track, kd_run *run, const kd_view *view,
+                                 kdinr_error *error)
+{
+    kd_cut cut = {.elsewhere = true};
+    int richest;
+    kdinr_status status = KDINR_OK;
+
+    if (run->options->omega_first == 0.0) {
+        KD_TRY_DONE(find_richest(track, run, view, &richest, error));
+        KD_TRY_DONE(make_cut(track, run, view, richest, &cut, error));
+        if (!cut.constant) {
+            const int holder = track->windows[track->window].holders[richest];
+            KD_TRY_DONE(spread_cut(run->share, holder, &cut, error));
+        }
+        KD_TRY_DONE(kd_plan_pilot(run, &cut, &track->plan, error));
     }
-    free(cuts);
+    kd_track_array(track)->omega_first = track->plan.teacher.omega_first;
+
+done:
+    kd_cut_free(&cut);
     return status;
 }
 
@@ -74,7 +124,7 @@ static kd_teacher_task make_task(const kd_track *track, const kd_run *run, const
     if (t > 0 && run->options->warm_start && !track->plan.keeps) {
         plan.previous = teacher - track->n_bricks;
     }
-    return (kd_teacher_task){cut, plan, teacher};
+    return (kd_teacher_task){cut, plan, window->holders[b], teacher};
 }
 
 /* Has step t of a window a teacher? Where the window's data is kept only the middle one has, for
@@ -99,7 +149,7 @@ static void describe_cut(const kd_cut *cut, kd_teacher *teacher)
 /* The data, until the student is trained. */
 static void keep_values(const kd_track *track, kd_cut *cut, float **values)
 {
-    if (!track->plan.keeps || cut->constant) return;
+    if (!track->plan.keeps || cut->constant || cut->elsewhere) return;
     *values = cut->values;
     cut->values = NULL;
 }
@@ -162,6 +212,7 @@ static void join_group(const kd_track *track, const kd_run *run, const kd_window
     g->tasks[g->n] = make_task(track, run, window, t, b, cut);
     g->values[g->n] = &window->values[t * track->n_bricks + b];
     g->cuts[g->n++] = cut;
+    if (cut->elsewhere) return;
     g->size += cut->brick->n * ((size_t)cut->n_components * sizeof *cut->values + 1);
 }
 
@@ -174,19 +225,14 @@ static void push_brick(const kd_track *track, kd_run *run, group *g, int b)
     const bool wanted = wants_teacher(track, run->options, window, t);
     kd_cut *cut = &g->fresh[g->n];
 
-    for (size_t i = 0; i < cut->blocks.n; i++) {
+    for (size_t i = 0; i < cut->blocks.n && !cut->elsewhere; i++) {
         window->entropy[b][i] += cut->entropy[i];
         window->present[b][i] += cut->present[i];
     }
-    if (track->n_windows > 1) {
-        kd_share_assign(run->share, kd_track_owner(track, window, b));
-        if (!kd_share_deal(run->share, 0.0)) kd_cut_drop(cut);
-        kd_share_release(run->share);
-        if (wanted) {
-            window->cuts[slot] = *cut;
-            memset(cut, 0, sizeof *cut);
-            return;
-        }
+    if (wanted && track->n_windows > 1) {
+        window->cuts[slot] = *cut;
+        memset(cut, 0, sizeof *cut);
+        return;
     }
     if (wanted) {
         join_group(track, run, window, t, b, cut, g);
@@ -197,19 +243,16 @@ static void push_brick(const kd_track *track, kd_run *run, group *g, int b)
     kd_cut_free(cut);
 }
 
-kdinr_status kd_teachers_push(kd_track *track, kd_run *run, const kdinr_array *array,
-                              const kd_map *map, kdinr_error *error)
+kdinr_status kd_teachers_push(kd_track *track, kd_run *run, const kd_view *view, kdinr_error *error)
 {
-    const uint8_t *classes = map == NULL ? NULL : map->classes;
     group g = {0};
     kdinr_status status = KDINR_OK;
 
     run->stage = "teachers";
-    if (track->model->n_steps == 1) KD_TRY(pilot(track, run, array, map, error));
+    if (track->model->n_steps == 1) KD_TRY(choose_omega(track, run, view, error));
     KD_TRY_DONE(make_group(track, run, (size_t)track->n_bricks, &g, error));
     for (int b = 0; b < track->n_bricks; b++) {
-        KD_TRY_DONE(kd_cut_make(array, track->samples, classes, &track->bricks[b],
-                                track->block_edge, &g.fresh[g.n], error));
+        KD_TRY_DONE(make_cut(track, run, view, b, &g.fresh[g.n], error));
         push_brick(track, run, &g, b);
         if (g.n == g.most || g.size >= MOST_BYTES) KD_TRY_DONE(train_group(track, run, &g, error));
     }
@@ -220,23 +263,19 @@ done:
     return status;
 }
 
-/* Of processes that share the work each trains the teachers of its own bricks. */
+/* A teacher that starts from the one before waits for it. */
 static kdinr_status catch_up(const kd_track *track, kd_run *run, const kd_window *window, group *g,
                              kdinr_error *error)
 {
-    const bool shared = kd_share_n_ranks(run->share) > 1;
-
     for (int b = 0; b < track->n_bricks; b++) {
-        kd_share_assign(run->share, kd_track_owner(track, window, b));
         for (int t = 0; t < window->n_steps; t++) {
             const int slot = t * track->n_bricks + b;
 
             if (!wants_teacher(track, run->options, window, t)) continue;
             join_group(track, run, window, t, b, &window->cuts[slot], g);
-            if (shared || g->n == g->most) KD_TRY(train_group(track, run, g, error));
+            if (!track->plan.keeps || g->n == g->most) KD_TRY(train_group(track, run, g, error));
         }
     }
-    kd_share_release(run->share);
     return KDINR_OK;
 }
 

@@ -5,11 +5,11 @@
 
 #include "track.h"
 
-/** Stage 1 for the step that is being pushed; before the first one, the pilot.
- *  map     what is missing; NULL: nothing
+/** Stage 1 for the step that is being pushed, of which this process has the bricks that it holds;
+ *  before the first one, the pilot.
  *  errors  as kd_train */
-kdinr_status kd_teachers_push(kd_track *track, kd_run *run, const kdinr_array *array,
-                              const kd_map *map, kdinr_error *error);
+kdinr_status kd_teachers_push(kd_track *track, kd_run *run, const kd_view *view,
+                              kdinr_error *error);
 
 /** Train the teachers of the first n open windows, whose data were kept, if several are open.
  *  errors  as kd_train */

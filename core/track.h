@@ -9,25 +9,28 @@
 #include "plan.h"
 #include "rng.h"
 
-/** A missing-value map shared by the steps that have it. */
-typedef struct kd_map {
-    int n_users;
-    uint8_t classes[]; /* [n_samples] kd_missing */
-} kd_map;
-
-/** Steps that will have one student per brick. */
+/** Steps that will have one student per brick. Of processes that share the work (deal.h) each has
+ *  the cuts, values, classes and maps, and fills entropy and present, of the bricks that it holds
+ *  or, while students are trained, of those that it trains; the rest is the same on all. */
 typedef struct kd_window {
-    int first;            /* step */
-    int n_steps;          /* so far */
-    int number;           /* in the model, once it has room there */
-    kd_teacher *teachers; /* [plan.window][n_bricks], owned */
-    kd_cut *cuts;         /* [plan.window][n_bricks] of teachers that are trained when the window is
-                             closed, owned */
-    float **values;       /* [plan.window][n_bricks] with plan.keeps the data itself, owned */
-    kd_map **maps;        /* [plan.window], NULL where nothing is missing */
-    kd_kept *kept;        /* [plan.window] */
-    float **entropy;      /* [n_bricks][blocks] summed over the steps, owned */
-    float **present;      /* likewise */
+    int first;              /* step */
+    int n_steps;            /* so far */
+    int number;             /* in the model, once it has room there */
+    bool closing;           /* its students are about to be trained */
+    int *holders;           /* [n_bricks] processes that are given the data, owned */
+    int *trainers;          /* [n_bricks] processes that train the students, owned */
+    kd_plan_student *sizes; /* [n_bricks] of the students, owned */
+    kd_teacher *teachers;   /* [plan.window][n_bricks], owned */
+    kd_cut *cuts;           /* [plan.window][n_bricks] of teachers that are trained when the window
+                               is closed, owned */
+    float **values;         /* [plan.window][n_bricks] with plan.keeps the data itself, owned */
+    uint8_t **classes;      /* [plan.window][n_bricks] while closing: cut from maps, NULL where
+                               nothing is missing; steps that follow each other may share them;
+                               owned */
+    kd_map **maps;          /* [plan.window], NULL where nothing is missing */
+    kd_kept *kept;          /* [plan.window] */
+    float **entropy;        /* [n_bricks][blocks] summed over the steps, owned */
+    float **present;        /* likewise */
 } kd_window;
 
 typedef struct kd_track {
@@ -44,8 +47,10 @@ typedef struct kd_track {
     int n_windows;      /* open ones, filled one after the other; see kd_window_open */
     kd_window *windows; /* [n_windows], owned */
     int window;         /* that the next step goes to */
-    int first_owner;    /* with several windows: the process that has brick 0 of window 0 */
-    kd_map *last_map;   /* of the latest step, to recognise a map that stays */
+
+    kd_survey *surveys; /* [n_bricks] of the latest step, owned */
+    kd_map *fresh;      /* of a step that is being surveyed, else NULL; owned */
+    kd_map *last_map;   /* what this process has of the latest map, to recognise one that stays */
 
     kd_quality *quality;     /* [n_steps], owned */
     kd_student *students;    /* [n_networks] sensitivities; params belong to the model's networks */
@@ -59,29 +64,36 @@ typedef struct kd_track_bytes {
     double fixed; /* goes to what does not grow with the steps */
 } kd_track_bytes;
 
+/** What planning wants to know of the first step. */
+typedef struct kd_first_look {
+    double mask_bytes; /* that the missing-value map will take in the file */
+    bool constant;     /* the present samples are all the same */
+} kd_first_look;
+
 /** Plan the array at its first step and prepare. The model's array must have its description.
  *  *track must be freed with kd_track_free whatever the outcome.
  *  errors  as kd_plan_make, MEMORY */
 kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr_options *options,
-                            const kdinr_array *array, const kd_track_bytes *bytes,
+                            const kd_first_look *look, const kd_track_bytes *bytes,
                             kdinr_error *error);
 
 /** Samples to be drawn for `n_steps` steps, both stages: the unit of progress. */
 double kd_track_work(const kd_track *track, const kdinr_options *options, int n_steps);
 
-/** Stage 1 for the step that was last added to the model. Of trainings that are dealt to other
- *  processes the result is there after kd_share_exchange; then a full window must be closed.
+/** Room for one more step.
+ *  errors  MEMORY */
+kdinr_status kd_track_grow(kd_track *track, kdinr_error *error);
+
+/** Stage 1 for the step that was last added to the model, its surveys being known to all. Of
+ *  trainings that are dealt to other processes the result is there after kd_share_exchange; then a
+ *  full window must be closed.
  *  errors  DATA (no present value), as kd_train */
-kdinr_status kd_track_push(kd_track *track, kd_run *run, const kdinr_array *array,
-                           kdinr_error *error);
+kdinr_status kd_track_push(kd_track *track, kd_run *run, const kd_view *view, kdinr_error *error);
 
-/** Collect `n` windows before any is trained, so that processes can train one each, brick by brick,
- *  the first being `first_owner`. Before the first push. Of a brick's steps only its owner keeps
- * the data meanwhile. errors  MEMORY */
-kdinr_status kd_track_widen(kd_track *track, int n, int first_owner, kdinr_error *error);
-
-/** The process that trains brick b of an open window, if several are open. */
-int kd_track_owner(const kd_track *track, const kd_window *window, int b);
+/** Collect `n` windows before any is trained, so that processes can train one each, brick by brick.
+ *  Before the first push.
+ *  errors  MEMORY */
+kdinr_status kd_track_widen(kd_track *track, int n, kdinr_error *error);
 
 /** Free what belongs to the steps of a window, and let it begin at step `first`. */
 void kd_track_restart(kd_track *track, kd_window *window, int first);

@@ -410,7 +410,10 @@ static kdinr_status deal(session *s, kdinr_error *error)
     s->key = kd_part_key(s->schedule, params, n);
     KD_TRY(kd_part_take(run->part, s->key, params, n, outcome, &s->kept, error));
     if (s->kept) {
-        kd_share_skip(run->share);
+        kd_share_of(run->share, KD_SHARE_ALL);
+    } else if (s->training->trainer != KD_TRAIN_ANYWHERE) {
+        kd_share_of(run->share, s->training->trainer);
+        s->mine = kd_share_has(run->share);
     } else {
         s->mine = kd_share_deal(run->share, s->schedule->samples * (double)n);
     }
@@ -425,7 +428,7 @@ static kdinr_status announce(const session *sessions, size_t first, size_t end, 
         const kd_training *training = s->training;
         const kd_record record = {s->key, training->params, s->net->n_params, training->outcome};
 
-        kd_share_recall(s->run->share, s->owner);
+        kd_share_of(s->run->share, s->owner);
         if (!s->kept) KD_TRY(kd_share_network(s->run->share, s->run->part, &record, error));
         if (training->finish != NULL) KD_TRY(training->finish(training->user, error));
     }

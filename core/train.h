@@ -69,6 +69,8 @@ typedef struct kd_outcome {
     float units[KD_NET_MAX_TENSORS]; /* [n_units] the parameters are multiples of these */
 } kd_outcome;
 
+enum { KD_TRAIN_ANYWHERE = -1 };
+
 /** One training. */
 typedef struct kd_training {
     const kd_net *net;
@@ -76,6 +78,7 @@ typedef struct kd_training {
     const kd_schedule *schedule;
     float *params;       /* in the initial values, out the trained ones, [net->n_params] */
     kd_outcome *outcome; /* out */
+    int trainer;         /* process that trains, or KD_TRAIN_ANYWHERE: it is dealt */
     /** What follows on the result, in the trainings' order; kd_share_has says whether it is here.
      * May be NULL. */
     kdinr_status (*finish)(void *user, kdinr_error *error);

@@ -2,6 +2,7 @@
 #include "volume.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -115,6 +116,29 @@ size_t kd_volume_bytes(const kdinr_volume *volume, const kdinr_array *array)
            kdinr_type_size(array->type);
 }
 
+/* Are the values those of samples that the array has? */
+static kdinr_status check_extent(const kdinr_volume *volume, int a, kdinr_error *error)
+{
+    const kdinr_array *array = &volume->arrays[a];
+    const kd_view view = kd_volume_view(volume, a);
+    int samples[3];
+
+    kd_kdm_samples(volume->dims, array->association, samples);
+    const kd_box whole = kd_bricks_whole(samples);
+    if (!kd_bricks_inside(&view.box, &whole)) {
+        const int *e = &volume->extents[6 * a];
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "array \"%s\": values of samples %d to %d, %d to %d, %d to %d were given, "
+                       "but it has %d x %d x %d",
+                       array->name, e[0], e[1], e[2], e[3], e[4], e[5], samples[0], samples[1],
+                       samples[2]);
+    }
+    if (array->values == NULL && kd_bricks_count(&view.box) > 0) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "array \"%s\" has no values", array->name);
+    }
+    return KDINR_OK;
+}
+
 static kdinr_status check_array(const kdinr_volume *volume, int a, kdinr_error *error)
 {
     const kdinr_array *array = &volume->arrays[a];
@@ -139,9 +163,7 @@ static kdinr_status check_array(const kdinr_volume *volume, int a, kdinr_error *
                        "array \"%s\": association %d is neither points nor cells", array->name,
                        (int)array->association);
     }
-    if (array->values == NULL) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT, "array \"%s\" has no values", array->name);
-    }
+    KD_TRY(check_extent(volume, a, error));
     for (int b = 0; b < a; b++) {
         if (strcmp(volume->arrays[b].name, array->name) == 0 &&
             volume->arrays[b].association == array->association) {
@@ -242,6 +264,40 @@ kdinr_status kd_volume_check_same(const kdinr_volume *volume, const kd_model *mo
     return KDINR_OK;
 }
 
+/* Index, in the view's values, of the first sample of row (y, z) of a box. */
+static size_t row_start(const kd_view *view, const kd_box *box, int y, int z)
+{
+    return kd_bricks_row(&view->box, y, z) + (size_t)(box->first[0] - view->box.first[0]);
+}
+
+kd_view kd_volume_view(const kdinr_volume *volume, int a)
+{
+    const kdinr_array *array = &volume->arrays[a];
+    int samples[3];
+
+    if (volume->extents == NULL) {
+        kd_kdm_samples(volume->dims, array->association, samples);
+        return (kd_view){array, kd_bricks_whole(samples)};
+    }
+    const int *e = &volume->extents[6 * a];
+    const kd_view view = {array, {{e[0], e[2], e[4]}, {e[1], e[3], e[5]}}};
+    return kd_bricks_count(&view.box) > 0 ? view : (kd_view){array, kd_bricks_none};
+}
+
+kdinr_status kd_volume_check_box(const kd_view *view, const kd_box *box, int rank,
+                                 kdinr_error *error)
+{
+    const kd_box *given = &view->box;
+
+    if (kd_bricks_inside(box, given)) return KDINR_OK;
+    return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                   "array \"%s\": process %d was given samples %d to %d, %d to %d, %d to %d of a "
+                   "step, and needs %d to %d, %d to %d, %d to %d",
+                   view->array->name, rank, given->first[0], given->last[0], given->first[1],
+                   given->last[1], given->first[2], given->last[2], box->first[0], box->last[0],
+                   box->first[1], box->last[1], box->first[2], box->last[2]);
+}
+
 uint64_t kd_volume_hash(const kdinr_volume *volume)
 {
     uint64_t hash = XXH64(volume->dims, sizeof volume->dims, 0);
@@ -260,7 +316,22 @@ uint64_t kd_volume_hash(const kdinr_volume *volume)
 
         hash = XXH64(array->name, strlen(array->name) + 1, hash);
         hash = XXH64(about, sizeof about, hash);
-        hash = XXH64(array->values, kd_volume_bytes(volume, array), hash);
+    }
+    return hash;
+}
+
+uint64_t kd_volume_hash_values(const kd_view *view, const kd_box *box)
+{
+    const size_t size =
+        (size_t)view->array->n_components * kdinr_type_size(view->array->type); /* of a sample */
+    const size_t length = (size_t)(box->last[0] - box->first[0] + 1) * size;
+    uint64_t hash = 0;
+
+    for (int z = box->first[2]; z <= box->last[2]; z++) {
+        for (int y = box->first[1]; y <= box->last[1]; y++) {
+            hash = XXH64((const char *)view->array->values + row_start(view, box, y, z) * size,
+                         length, hash);
+        }
     }
     return hash;
 }
@@ -290,46 +361,43 @@ static void widen(double range[2], double value)
     if (value > range[1]) range[1] = value;
 }
 
-size_t kd_volume_classify(const kdinr_array *array, size_t n_samples, uint8_t *classes,
-                          double range[][2])
-{
-    const size_t n = (size_t)array->n_components;
-    size_t present = 0;
-
-    for (size_t i = 0; i < n_samples; i++) {
-        classes[i] = (uint8_t)classify(array, i);
-        if (classes[i] != KD_MISSING_NONE) continue;
-        for (size_t c = 0; c < n; c++) {
-            const double value = kd_volume_value(array->values, array->type, i * n + c);
-
-            if (present == 0) range[c][0] = range[c][1] = value;
-            widen(range[c], value);
-        }
-        present++;
-    }
-    return present;
-}
-
-/* Index of the first sample of row (y, z) of a box. */
-static size_t row_start(const int samples[3], const kd_box *box, int y, int z)
-{
-    return ((size_t)z * (size_t)samples[1] + (size_t)y) * (size_t)samples[0] +
-           (size_t)box->first[0];
-}
-
-size_t kd_volume_cut_classes(const uint8_t *classes, const int samples[3], const kd_box *box,
-                             uint8_t *dst)
+size_t kd_volume_classify(const kd_view *view, const kd_box *box, uint8_t *classes)
 {
     const size_t length = (size_t)(box->last[0] - box->first[0] + 1);
     size_t present = 0;
 
-    if (classes == NULL) {
+    for (int z = box->first[2]; z <= box->last[2]; z++) {
+        for (int y = box->first[1]; y <= box->last[1]; y++) {
+            const size_t start = row_start(view, box, y, z);
+
+            for (size_t i = 0; i < length; i++, classes++) {
+                *classes = (uint8_t)classify(view->array, start + i);
+                present += *classes == KD_MISSING_NONE;
+            }
+        }
+    }
+    return present;
+}
+
+void kd_map_release(kd_map *map)
+{
+    if (map != NULL && --map->n_users == 0) free(map);
+}
+
+size_t kd_volume_cut_classes(const kd_map *map, const kd_box *box, uint8_t *dst)
+{
+    const size_t length = (size_t)(box->last[0] - box->first[0] + 1);
+    size_t present = 0;
+
+    if (map == NULL) {
         memset(dst, KD_MISSING_NONE, kd_bricks_count(box));
         return kd_bricks_count(box);
     }
     for (int z = box->first[2]; z <= box->last[2]; z++) {
         for (int y = box->first[1]; y <= box->last[1]; y++) {
-            memcpy(dst, classes + row_start(samples, box, y, z), length);
+            const size_t start = kd_bricks_row(&map->box, y, z);
+
+            memcpy(dst, map->classes + start + (box->first[0] - map->box.first[0]), length);
             for (size_t i = 0; i < length; i++) {
                 present += dst[i] == KD_MISSING_NONE;
             }
@@ -339,16 +407,17 @@ size_t kd_volume_cut_classes(const uint8_t *classes, const int samples[3], const
     return present;
 }
 
-void kd_volume_cut_range(const kdinr_array *array, const int samples[3], const kd_box *box,
-                         const uint8_t *classes, double range[][2])
+void kd_volume_range(const kd_view *view, const kd_box *box, const uint8_t *classes,
+                     double range[][2])
 {
     const size_t length = (size_t)(box->last[0] - box->first[0] + 1);
+    const kdinr_array *array = view->array;
     const size_t n = (size_t)array->n_components;
     bool first = true;
 
     for (int z = box->first[2]; z <= box->last[2]; z++) {
         for (int y = box->first[1]; y <= box->last[1]; y++) {
-            const size_t start = row_start(samples, box, y, z);
+            const size_t start = row_start(view, box, y, z);
 
             for (size_t i = 0; i < length; i++, classes++) {
                 if (*classes != KD_MISSING_NONE) continue;
@@ -365,15 +434,16 @@ void kd_volume_cut_range(const kdinr_array *array, const int samples[3], const k
     }
 }
 
-void kd_volume_normalise(const kdinr_array *array, const int samples[3], const kd_box *box,
-                         const uint8_t *classes, const double range[][2], float *dst)
+void kd_volume_normalise(const kd_view *view, const kd_box *box, const uint8_t *classes,
+                         const double range[][2], float *dst)
 {
     const size_t length = (size_t)(box->last[0] - box->first[0] + 1);
+    const kdinr_array *array = view->array;
     const size_t n = (size_t)array->n_components;
 
     for (int z = box->first[2]; z <= box->last[2]; z++) {
         for (int y = box->first[1]; y <= box->last[1]; y++) {
-            const size_t start = row_start(samples, box, y, z);
+            const size_t start = row_start(view, box, y, z);
 
             for (size_t i = 0; i < length; i++, classes++) {
                 for (size_t c = 0; c < n; c++) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "deal.h"
 #include "share.h"
 #include "status.h"
 #include "teachers.h"
@@ -53,31 +54,6 @@ static kdinr_status grow_windows(kd_track *track, kd_window *window, kdinr_error
     return KDINR_OK;
 }
 
-/* The brick's classes for each step of the window; steps that share a map share the cut. */
-static kdinr_status cut_maps(const kd_track *track, const kd_window *window, int b,
-                             uint8_t **classes, kdinr_error *error)
-{
-    for (int t = 0; t < window->n_steps; t++) {
-        if (window->maps[t] == NULL) continue;
-        if (t > 0 && window->maps[t] == window->maps[t - 1]) {
-            classes[t] = classes[t - 1];
-            continue;
-        }
-        classes[t] = malloc(track->bricks[b].n);
-        if (classes[t] == NULL) return kd_fail_memory(error, track->bricks[b].n, "missing values");
-        (void)kd_volume_cut_classes(window->maps[t]->classes, track->samples, &track->bricks[b].box,
-                                    classes[t]);
-    }
-    return KDINR_OK;
-}
-
-static void free_maps(const kd_window *window, uint8_t **classes)
-{
-    for (int t = 0; t < window->n_steps; t++) {
-        if (t == 0 || classes[t] != classes[t - 1]) free(classes[t]);
-    }
-}
-
 /* No student: one value for everything, in the middle of what the series was so far. */
 static void fill_constant(kd_track *track, const kd_window *window)
 {
@@ -94,12 +70,11 @@ typedef struct seat {
     int brick;
     const kd_teacher **teachers; /* [n_steps], owned, as are */
     const float **values;
-    uint8_t **classes; /* owned, and what is in them */
+    const uint8_t **classes;
 } seat;
 
 static void leave_seat(seat *taken)
 {
-    if (taken->classes != NULL) free_maps(taken->window, taken->classes);
     free(taken->teachers);
     free(taken->values);
     free(taken->classes);
@@ -122,8 +97,9 @@ static kdinr_status take_seat(const kd_track *track, const kd_window *window, in
     for (size_t t = 0; t < n_steps; t++) {
         taken->teachers[t] = &window->teachers[t * n + (size_t)b];
         taken->values[t] = window->values[t * n + (size_t)b];
+        taken->classes[t] = window->classes[t * n + (size_t)b];
     }
-    return cut_maps(track, window, b, taken->classes, error);
+    return KDINR_OK;
 }
 
 /* The model's network of brick b. */
@@ -132,22 +108,23 @@ static size_t network_of(const kd_track *track, const kd_window *window, int b)
     return (size_t)window->number * (size_t)track->n_bricks + (size_t)b;
 }
 
-static kd_distill_task make_task(const kd_track *track, const kd_run *run, const seat *taken,
-                                 const kd_plan_student *size)
+static kd_distill_task make_task(const kd_track *track, const kd_run *run, const seat *taken)
 {
     const kd_window *window = taken->window;
     const int b = taken->brick;
+    const kd_plan_student *size = &window->sizes[b];
     const double samples = track->plan.student_samples;
     kd_distill_task task = {
         .lesson = {.n_steps = window->n_steps,
                    .n_components = kd_track_array(track)->n_components,
                    .teachers = taken->teachers,
-                   .classes = (const uint8_t *const *)taken->classes,
+                   .classes = taken->classes,
                    .values = taken->values,
                    .brick = &track->bricks[b],
                    .blocks = kd_sampler_blocks(track->bricks[b].dims, track->block_edge),
                    .entropy = window->entropy[b],
-                   .present = window->present[b]},
+                   .present = window->present[b],
+                   .trainer = window->trainers[b]},
         .plan = {.shape = track->plan.teacher,
                  .size = size->bytes,
                  .stream = kd_track_stream(track, 2, window->number + 1, b)},
@@ -219,26 +196,22 @@ static kdinr_status train_group(const kd_track *track, kd_run *run, group *g, kd
     return KDINR_OK;
 }
 
-/* Student of brick b, with others if there is a group. With several windows, of processes that
- * share the work only one may have the data. */
+/* Student of brick b, with others if there is a group. */
 static kdinr_status distil_brick(kd_track *track, kd_run *run, const kd_window *window, int b,
-                                 const kd_plan_student *size, group *g, kdinr_error *error)
+                                 group *g, kdinr_error *error)
 {
     const size_t i = g->n++;
 
     KD_TRY(take_seat(track, window, b, &g->seats[i], error));
-    g->tasks[i] = make_task(track, run, &g->seats[i], size);
-    if (track->n_windows > 1) kd_share_assign(run->share, kd_track_owner(track, window, b));
-    if (g->n == g->most) KD_TRY(train_group(track, run, g, error));
-    kd_share_release(run->share);
-    return KDINR_OK;
+    g->tasks[i] = make_task(track, run, &g->seats[i]);
+    return g->n == g->most ? train_group(track, run, g, error) : KDINR_OK;
 }
 
-/* Widest first: processes that share the work then end at about the same time.
- *  sizes  [n_bricks] */
-static kdinr_status distil(kd_track *track, kd_run *run, const kd_window *window,
-                           const kd_plan_student *sizes, group *g, kdinr_error *error)
+/* By width: networks of one shape are trained together best. */
+static kdinr_status distil(kd_track *track, kd_run *run, const kd_window *window, group *g,
+                           kdinr_error *error)
 {
+    const kd_plan_student *sizes = window->sizes;
     int width = KD_NET_MAX_WIDTH + 1, next;
 
     for (; width > 0; width = next) {
@@ -246,15 +219,15 @@ static kdinr_status distil(kd_track *track, kd_run *run, const kd_window *window
         for (int b = 0; b < track->n_bricks; b++) {
             if (sizes[b].width < width && sizes[b].width > next) next = sizes[b].width;
             if (sizes[b].width != width) continue;
-            KD_TRY(distil_brick(track, run, window, b, &sizes[b], g, error));
+            KD_TRY(distil_brick(track, run, window, b, g, error));
         }
     }
     return KDINR_OK;
 }
 
-/* sizes  out [n_bricks] */
-static kdinr_status size_students(const kd_track *track, const kd_run *run, const kd_window *window,
-                                  kd_plan_student *sizes, kdinr_error *error)
+/* How large the students will be. */
+static kdinr_status size_students(const kd_track *track, const kd_run *run, kd_window *window,
+                                  kdinr_error *error)
 {
     const size_t n = (size_t)track->n_bricks;
     double *weights = malloc(n * sizeof *weights);
@@ -262,7 +235,7 @@ static kdinr_status size_students(const kd_track *track, const kd_run *run, cons
     if (weights == NULL) return kd_fail_memory(error, n * sizeof *weights, "window");
     brick_weights(track, window, weights);
     kd_plan_students(run->options, &track->plan, window->n_steps, window->first + window->n_steps,
-                     track->n_bricks, weights, sizes);
+                     track->n_bricks, weights, window->sizes);
     free(weights);
     return KDINR_OK;
 }
@@ -279,39 +252,35 @@ static size_t count_of_width(const kd_track *track, const kd_run *run, int width
     return kd_train_count(run, &net, kd_plan_batch(run->options, track->plan.student_samples));
 }
 
-/* Students to train together: as many as the widest of n allow. */
-static size_t count_together(const kd_track *track, const kd_run *run, const kd_plan_student *sizes,
-                             size_t n)
+/* Students to train together: as many as the widest of n_windows windows allow. */
+static size_t count_together(const kd_track *track, const kd_run *run, int n_windows)
 {
-    int widest = sizes[0].width;
+    const size_t n = (size_t)n_windows * (size_t)track->n_bricks;
+    int widest = 1;
 
-    if (track->n_windows > 1 && kd_share_n_ranks(run->share) > 1) return 1;
-    for (size_t i = 1; i < n; i++) {
-        widest = sizes[i].width > widest ? sizes[i].width : widest;
+    for (int i = 0; i < n_windows; i++) {
+        for (int b = 0; b < track->n_bricks; b++) {
+            const int width = track->windows[i].sizes[b].width;
+            widest = width > widest ? width : widest;
+        }
     }
     const size_t most = count_of_width(track, run, widest);
     const size_t fit = most < n ? most : n;
     return fit > 1 ? fit : 1;
 }
 
-/* The students of n_windows windows, which have room in the model.
- *  sizes  scratch [n_windows][n_bricks] */
-static kdinr_status distil_windows(kd_track *track, kd_run *run, int n_windows,
-                                   kd_plan_student *sizes, group *g, kdinr_error *error)
+/* The students of n_windows windows, which have room in the model. */
+static kdinr_status distil_windows(kd_track *track, kd_run *run, int n_windows, group *g,
+                                   kdinr_error *error)
 {
-    const size_t n = (size_t)track->n_bricks;
-
-    for (int i = 0; i < n_windows; i++) {
-        KD_TRY(size_students(track, run, &track->windows[i], sizes + (size_t)i * n, error));
-    }
-    g->most = count_together(track, run, sizes, (size_t)n_windows * n);
+    g->most = count_together(track, run, n_windows);
     g->seats = calloc(g->most, sizeof *g->seats);
     g->tasks = calloc(g->most, sizeof *g->tasks);
     if (g->seats == NULL || g->tasks == NULL) {
         return kd_fail_memory(error, g->most * sizeof *g->tasks, "students");
     }
     for (int i = 0; i < n_windows; i++) {
-        KD_TRY(distil(track, run, &track->windows[i], sizes + (size_t)i * n, g, error));
+        KD_TRY(distil(track, run, &track->windows[i], g, error));
     }
     return train_group(track, run, g, error);
 }
@@ -332,7 +301,7 @@ static int count_filling(const kd_track *track, const kd_run *run, int n_bricks)
 kdinr_status kd_window_open(kd_track *tracks, int n, kd_run *run, kdinr_error *error)
 {
     const int n_ranks = kd_share_n_ranks(run->share);
-    int n_bricks = 0, first_owner = 0;
+    int n_bricks = 0;
 
     for (int a = 0; a < n; a++) {
         if (!tracks[a].no_networks) n_bricks += tracks[a].n_bricks;
@@ -346,10 +315,9 @@ kdinr_status kd_window_open(kd_track *tracks, int n, kd_run *run, kdinr_error *e
         const int wanted =
             n_ranks > 1 ? (n_ranks + n_bricks - 1) / n_bricks : count_filling(track, run, n_bricks);
         const int count = wanted < most ? wanted : most;
-        if (count < 2) continue;
-        KD_TRY(kd_track_widen(track, count, first_owner, error));
-        first_owner += count * track->n_bricks;
+        if (count > 1) KD_TRY(kd_track_widen(track, count, error));
     }
+    kd_deal_holders(tracks, n, n_ranks);
     return KDINR_OK;
 }
 
@@ -377,31 +345,43 @@ static kdinr_status prepare(kd_track *track, kd_run *run, kdinr_error *error)
     KD_TRY(kd_teachers_catch_up(track, run, n, error));
     for (int i = 0; i < n; i++) {
         KD_TRY(grow_windows(track, &track->windows[i], error));
+        track->windows[i].closing = true;
+    }
+    return KDINR_OK;
+}
+
+static kdinr_status size_all(kd_track *track, kd_run *run, kdinr_error *error)
+{
+    for (int i = 0; i < count_windows(track); i++) {
+        KD_TRY(size_students(track, run, &track->windows[i], error));
+    }
+    return KDINR_OK;
+}
+
+/* Before the first training, so that none waits for another. */
+static kdinr_status deal_all(kd_track *track, kd_run *run, kdinr_error *error)
+{
+    for (int i = 0; i < count_windows(track) && !track->no_networks; i++) {
+        KD_TRY(kd_deal_data(track, &track->windows[i], run->share, error));
     }
     return KDINR_OK;
 }
 
 static kdinr_status distil_all(kd_track *track, kd_run *run, kdinr_error *error)
 {
-    const int n_windows = count_windows(track);
-    const size_t n = (size_t)n_windows * (size_t)track->n_bricks;
     group g = {0};
-    kdinr_status status;
 
     run->stage = "student";
     if (track->no_networks) {
         fill_constant(track, track->windows);
         return KDINR_OK;
     }
-    kd_plan_student *sizes = malloc(n * sizeof *sizes);
-    if (sizes == NULL) return kd_fail_memory(error, n * sizeof *sizes, "windows");
-    status = distil_windows(track, run, n_windows, sizes, &g, error);
+    const kdinr_status status = distil_windows(track, run, count_windows(track), &g, error);
     for (size_t i = 0; g.seats != NULL && i < g.most; i++) {
         leave_seat(&g.seats[i]);
     }
     free(g.seats);
     free(g.tasks);
-    free(sizes);
     return status;
 }
 
@@ -425,6 +405,13 @@ kdinr_status kd_window_close(kd_track *tracks, int n, bool all, kd_run *run, kdi
         if (is_due(&tracks[a], all)) KD_TRY(prepare(&tracks[a], run, error));
     }
     KD_TRY(kd_share_exchange(run->share, run->part, error)); /* the teachers */
+    for (int a = 0; a < n; a++) {
+        if (is_due(&tracks[a], all)) KD_TRY(size_all(&tracks[a], run, error));
+    }
+    KD_TRY(kd_deal_students(tracks, n, run->share, error));
+    for (int a = 0; a < n; a++) {
+        if (is_due(&tracks[a], all)) KD_TRY(deal_all(&tracks[a], run, error));
+    }
     for (int a = 0; a < n; a++) {
         if (is_due(&tracks[a], all)) KD_TRY(distil_all(&tracks[a], run, error));
     }

@@ -7,8 +7,9 @@
 
 /** Decide how many windows of each array are collected before they are trained: with more processes
  *  than bricks as many as give each one something to do; alone, as many as fill a backend that
- * trains several networks at once, if their data may be kept (options->window_memory). Before the
- * first push. errors  MEMORY */
+ *  trains several networks at once, if their data may be kept (options->window_memory). Then it is
+ *  known who holds what (deal.h). Before the first push.
+ *  errors  MEMORY */
 kdinr_status kd_window_open(kd_track *tracks, int n, kd_run *run, kdinr_error *error);
 
 /** Distil the open windows of some arrays, where they have steps, and begin the next ones. Teachers

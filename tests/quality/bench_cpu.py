@@ -69,7 +69,12 @@ def make_torch_network(width, depth, n_inputs, blocks="bottleneck"):
                                torch.nn.Linear(4 * width, 1))
 
 
-def work_torch(width, depth, n_inputs, threads, batch, compiled):
+def work_torch(width, depth, n_inputs, threads, compiled):
+    for batch in TORCH_BATCHES:
+        print(*torch_rates(width, depth, n_inputs, threads, batch, compiled))
+
+
+def torch_rates(width, depth, n_inputs, threads, batch, compiled):
     import torch
     torch.set_num_threads(threads)
     net = make_torch_network(width, depth, n_inputs)
@@ -86,7 +91,7 @@ def work_torch(width, depth, n_inputs, threads, batch, compiled):
         with torch.inference_mode():
             run(coords)
 
-    print(best_rate(train, batch), best_rate(decode, batch))
+    return best_rate(train, batch), best_rate(decode, batch)
 
 
 def worker(threads, *arguments):
@@ -117,15 +122,15 @@ def has_torch():
 
 def measure(arguments, width, depth, n_inputs, threads):
     """One row's figures, each the best of ROUNDS rounds."""
-    peaks, cpu, torch_rates = [], [], {batch: [] for batch in TORCH_BATCHES}
+    peaks, cpu, torch = [], [], []
     for _ in range(ROUNDS):
         peaks.append(worker(threads, "sgemm")[0])
         cpu.append(ours(arguments.bench, "cpu", width, depth, n_inputs, threads))
-        for batch in TORCH_BATCHES if arguments.torch else ():
-            torch_rates[batch].append(worker(threads, "torch", width, depth, n_inputs, threads,
-                                             batch, int(arguments.compile)))
-    best = {batch: largest(rates) for batch, rates in torch_rates.items() if rates}
-    return max(peaks), largest(cpu), best
+        if arguments.torch:
+            torch.append(worker(threads, "torch", width, depth, n_inputs, threads,
+                                int(arguments.compile)))
+    best = largest(torch)
+    return max(peaks), largest(cpu), dict(zip(TORCH_BATCHES, zip(best[::2], best[1::2])))
 
 
 def report(arguments, width, depth, n_inputs, threads, one_thread):
@@ -163,6 +168,7 @@ def main():
     parser.add_argument("--threads", default="1,2", help="numbers of threads [1,2]")
     parser.add_argument("--compile", action="store_true", help="let PyTorch compile the network")
     arguments = parser.parse_args()
+    arguments.bench = os.path.abspath(arguments.bench)
     arguments.torch = has_torch()
     print(f"PyTorch {arguments.torch or 'not found: no comparison with it'}"
           f"{', compiled' if arguments.compile else ''}")

@@ -120,12 +120,14 @@ static inline void check_step(const sample *s, int t, const double *bound, const
 {
     const size_t nc = (size_t)s->array.n_components;
     const kdinr_type type = s->array.type;
-    double range[KD_KDM_MAX_COMPONENTS][2];
     uint8_t classes[MOST_SAMPLES];
+    kdinr_volume step = s->volume;
     kdinr_array array = s->array;
 
     array.values = s->values[t];
-    (void)kd_volume_classify(&array, s->n, classes, range);
+    step.arrays = &array;
+    const kd_view view = kd_volume_view(&step, 0);
+    (void)kd_volume_classify(&view, &view.box, classes);
     for (size_t i = 0; i < s->n * nc; i++) {
         const double original = kd_volume_value(array.values, type, i);
         const double found = kd_volume_value(decoded, type, i);

@@ -72,13 +72,16 @@ static void look_at_steps(const sample *s, kd_model *model,
 
         step.values = s->values[t];
         array->step_masks[t] = -1;
-        if (kd_volume_classify(&step, s->n, classes[t], range) < s->n) {
+        const kd_view view = {&step, kd_bricks_whole(samples)};
+
+        if (kd_volume_classify(&view, &view.box, classes[t]) < s->n) {
             kd_mask *mask = &array->masks[array->n_masks];
 
             check_ok(kd_entropy_pack_mask(classes[t], samples, &mask->bytes, &mask->size, &error),
                      error);
             array->step_masks[t] = array->n_masks++;
         }
+        kd_volume_range(&view, &view.box, classes[t], range);
         for (int c = 0; c < array->n_components; c++) {
             double *all = array->range[c];
 

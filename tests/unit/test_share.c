@@ -1,5 +1,6 @@
-/* Several encoders share the work of one file: threads stand for processes. The file is that of one
- * encoder alone; a failure or a cancellation of one ends all with one message. */
+/* Several encoders share the work of one file: threads stand for processes, which are given whole
+ * steps or, in memory that has nothing else, what they say they need of them. The file is that of
+ * one encoder alone; a failure or a cancellation of one ends all with one message. */
 #include "check.h"
 
 #include <pthread.h>
@@ -29,6 +30,8 @@ typedef struct process {
     int odd_step;        /* this one's data differ at a step, by their size; -1: they do not */
     int broken_exchange; /* from this one on exchanges fail; -1: none does */
     double stop;         /* fraction at which it is cancelled */
+    bool in_parts;       /* it is given parts of steps */
+    size_t most_given;   /* samples of a step's arrays that it was given at most */
     kdinr_status status;
     kdinr_error error;
 } process;
@@ -75,6 +78,9 @@ static kdinr_options small_options(void)
     return options;
 }
 
+/* The missing samples change every so many steps, between two ways. */
+static int holes_period = N_STEPS;
+
 /* Step k of the series. */
 typedef struct step {
     float wave[N], holes[N];
@@ -89,7 +95,7 @@ static kdinr_volume make_step(const process *one, int k, step *made)
     series_fill(dims, k, N_STEPS, made->wave);
     for (int i = 0; i < N; i++) {
         made->wave[i] *= scale;
-        made->holes[i] = i % 5 == 0 ? NAN : -made->wave[i];
+        made->holes[i] = i % (5 + k / holes_period % 2) == 0 ? NAN : -made->wave[i];
     }
     made->arrays[0] = (kdinr_array){"wave", KDINR_FLOAT32, 1, KDINR_POINTS, made->wave, false, 0.0};
     made->arrays[1] =
@@ -100,17 +106,109 @@ static kdinr_volume make_step(const process *one, int k, step *made)
     return volume;
 }
 
-static kdinr_status run_passes(const process *one, kdinr_encoder *encoder, const char *path,
-                               kdinr_error *error)
+/* ---- parts of steps ---- */
+
+static size_t count_samples(const int extent[6])
 {
+    size_t n = 1;
+
+    for (int axis = 0; axis < 3; axis++) {
+        const int length = extent[2 * axis + 1] - extent[2 * axis] + 1;
+        n *= length > 0 ? (size_t)length : 0;
+    }
+    return n;
+}
+
+/* These samples of an array, in memory that ends where they end; NULL if there are none. */
+static float *copy_part(const float *values, const int e[6])
+{
+    const size_t n = count_samples(e);
+    float *part = n > 0 ? malloc(n * sizeof *part) : NULL;
+    size_t i = 0;
+
+    for (int z = e[4]; z <= e[5] && n > 0; z++) {
+        for (int y = e[2]; y <= e[3]; y++) {
+            for (int x = e[0]; x <= e[1]; x++) {
+                part[i++] = values[(z * NY + y) * NX + x];
+            }
+        }
+    }
+    return part;
+}
+
+/* What a simulation's process might have: a few layers, the last also the next one's first. */
+static void find_piece(const process *one, int extent[6])
+{
+    const int rank = one->share.rank, n_ranks = one->share.n_ranks;
+    const int all[6] = {0, NX - 1, 0, NY - 1, rank * NZ / n_ranks, (rank + 1) * NZ / n_ranks};
+
+    memcpy(extent, all, sizeof all);
+    if (extent[5] > NZ - 1) extent[5] = NZ - 1;
+}
+
+typedef enum call { PLAN, PUSH, VERIFY } call;
+
+static kdinr_status ask_extent(const process *one, const kdinr_encoder *encoder, call which,
+                               int array, int extent[6], kdinr_error *error)
+{
+    const int rank = one->share.rank;
+
+    if (which == PUSH) return kdinr_encoder_push_extent(encoder, array, rank, extent, error);
+    if (which == VERIFY) return kdinr_encoder_verify_extent(encoder, array, rank, extent, error);
+    find_piece(one, extent);
+    return KDINR_OK;
+}
+
+/* Plan from, push or verify a part of step k. */
+static kdinr_status do_part(process *one, kdinr_encoder *encoder, call which, int k,
+                            kdinr_error *error)
+{
+    float *parts[2] = {NULL, NULL};
+    int extents[2][6];
+    step made;
+    kdinr_volume volume = make_step(one, k, &made);
     kdinr_status status = KDINR_OK;
+    size_t given = 0;
+
+    for (int a = 0; a < 2 && status == KDINR_OK; a++) {
+        status = ask_extent(one, encoder, which, a, extents[a], error);
+        if (status != KDINR_OK) break;
+        parts[a] = copy_part(made.arrays[a].values, extents[a]);
+        made.arrays[a].values = parts[a];
+        given += count_samples(extents[a]);
+    }
+    volume.extents = extents[0];
+    if (which != PLAN && given > one->most_given) one->most_given = given;
+    if (status == KDINR_OK && which == PLAN) status = kdinr_encoder_plan(encoder, &volume, error);
+    if (status == KDINR_OK && which == PUSH) {
+        status = kdinr_encoder_push(encoder, &volume, k, error);
+    }
+    if (status == KDINR_OK && which == VERIFY) {
+        status = kdinr_encoder_verify(encoder, &volume, k, error);
+    }
+    free(parts[0]);
+    free(parts[1]);
+    return status;
+}
+
+static kdinr_status do_step(process *one, kdinr_encoder *encoder, call which, int k,
+                            kdinr_error *error)
+{
     step made;
 
-    for (int k = 0; k < 2 * N_STEPS && status == KDINR_OK; k++) {
-        const kdinr_volume volume = make_step(one, k % N_STEPS, &made);
+    if (one->in_parts) return do_part(one, encoder, which, k, error);
+    const kdinr_volume volume = make_step(one, k, &made);
+    return which == PUSH ? kdinr_encoder_push(encoder, &volume, k, error)
+                         : kdinr_encoder_verify(encoder, &volume, k, error);
+}
 
-        status = k < N_STEPS ? kdinr_encoder_push(encoder, &volume, k, error)
-                             : kdinr_encoder_verify(encoder, &volume, k - N_STEPS, error);
+static kdinr_status run_passes(process *one, kdinr_encoder *encoder, const char *path,
+                               kdinr_error *error)
+{
+    kdinr_status status = one->in_parts ? do_part(one, encoder, PLAN, 0, error) : KDINR_OK;
+
+    for (int k = 0; k < 2 * N_STEPS && status == KDINR_OK; k++) {
+        status = do_step(one, encoder, k < N_STEPS ? PUSH : VERIFY, k % N_STEPS, error);
     }
     return status == KDINR_OK ? kdinr_encoder_finish(encoder, path, error) : status;
 }
@@ -223,17 +321,32 @@ static void write_alone(const kdinr_options *options)
     check_ok(alone.status, alone.error);
 }
 
-static void check_file_is_that_of_one(const kdinr_options *options, int n_ranks)
+/* The same file, given whole steps or parts; returns how many samples of a step one was given at
+ * most. */
+static size_t check_file(const kdinr_options *options, int n_ranks, bool in_parts)
 {
     process processes[MOST_RANKS];
     world common;
+    size_t most_given = 0;
 
     prepare(&common, processes, n_ranks, options);
+    for (int rank = 0; rank < n_ranks; rank++) {
+        processes[rank].in_parts = in_parts;
+    }
     run_all(&common, processes);
     for (int rank = 0; rank < n_ranks; rank++) {
         check_ok(processes[rank].status, processes[rank].error);
+        most_given =
+            processes[rank].most_given > most_given ? processes[rank].most_given : most_given;
     }
     check_same_bytes(ALONE, OUT);
+    return most_given;
+}
+
+static void check_file_is_that_of_one(const kdinr_options *options, int n_ranks)
+{
+    (void)check_file(options, n_ranks, false);
+    if (options->psnr == 0.0) (void)check_file(options, n_ranks, true);
 }
 
 static void share_any_number_of_processes_writes_the_file_of_one(void **state)
@@ -293,6 +406,89 @@ static void share_one_brick_and_one_window_writes_the_file_of_one(void **state)
     check_file_is_that_of_one(&options, 3);
 }
 
+/* Two arrays of two bricks that overlap by a few of nine samples: two processes are given one array
+ * each, four one brick each; for the second pass, equally many layers. */
+static void share_parts_of_steps_are_small(void **state)
+{
+    const kdinr_options options = small_options();
+
+    (void)state;
+    write_alone(&options);
+    assert_int_equal(check_file(&options, 1, true), 2 * N);
+    assert_int_equal(check_file(&options, 2, true), 2 * NX * NY * ((NZ + 1) / 2));
+    assert_int_equal(check_file(&options, 4, true), 7 * NY * NZ);
+}
+
+/* Missing samples change, and the process that sees them changes too. */
+static void share_maps_that_come_back_are_stored_as_by_one(void **state)
+{
+    kdinr_options options = small_options();
+
+    (void)state;
+    options.bricks[0] = 1;
+    options.window = 1;
+    for (int period = 1; period <= 3; period++) {
+        holes_period = period;
+        write_alone(&options);
+        for (int n_ranks = 2; n_ranks <= MOST_RANKS; n_ranks++) {
+            check_file_is_that_of_one(&options, n_ranks);
+        }
+    }
+    holes_period = N_STEPS;
+}
+
+static void check_part_fails(const process *one, kdinr_encoder *encoder, const int given[6],
+                             const char *text)
+{
+    int extents[2][6] = {{0, NX - 1, 0, NY - 1, 0, NZ - 1}};
+    kdinr_error error;
+    step made;
+    kdinr_volume volume = make_step(one, 0, &made);
+
+    memcpy(extents[1], given, sizeof extents[1]);
+    volume.extents = extents[0];
+    check_fails(kdinr_encoder_push(encoder, &volume, 0, &error), KDINR_ERROR_ARGUMENT, text, error);
+    kdinr_encoder_close(encoder);
+}
+
+static void share_parts_that_do_not_suffice_are_refused(void **state)
+{
+    const int outside[6] = {0, NX, 0, NY - 1, 0, NZ - 1}, part[6] = {0, 4, 0, NY - 1, 0, NZ - 1};
+    const process alone = {.options = small_options(), .odd_step = -1};
+    kdinr_encoder *encoder;
+    kdinr_error error;
+
+    (void)state;
+    check_ok(kdinr_encoder_open(&alone.options, &encoder, &error), error);
+    check_part_fails(&alone, encoder, outside, "samples 0 to 9, 0 to 7, 0 to 6");
+    check_ok(kdinr_encoder_open(&alone.options, &encoder, &error), error);
+    check_part_fails(&alone, encoder, part, "was given samples 0 to 4");
+}
+
+static void share_what_is_needed_is_asked_after_planning(void **state)
+{
+    const process alone = {.options = small_options(), .odd_step = -1};
+    kdinr_encoder *encoder;
+    kdinr_error error;
+    int extent[6];
+    step made;
+    const kdinr_volume volume = make_step(&alone, 0, &made);
+
+    (void)state;
+    check_ok(kdinr_encoder_open(&alone.options, &encoder, &error), error);
+    check_fails(kdinr_encoder_push_extent(encoder, 0, 0, extent, &error), KDINR_ERROR_ARGUMENT,
+                "kdinr_encoder_plan", error);
+    check_ok(kdinr_encoder_plan(encoder, &volume, &error), error);
+    check_ok(kdinr_encoder_push_extent(encoder, 1, 0, extent, &error), error);
+    assert_int_equal(count_samples(extent), N);
+    check_fails(kdinr_encoder_verify_extent(encoder, 2, 0, extent, &error), KDINR_ERROR_ARGUMENT,
+                "array 2 of 2", error);
+    check_fails(kdinr_encoder_verify_extent(encoder, 0, 1, extent, &error), KDINR_ERROR_ARGUMENT,
+                "process 1 of 1", error);
+    check_fails(kdinr_encoder_plan(encoder, &volume, &error), KDINR_ERROR_ARGUMENT, "once", error);
+    kdinr_encoder_close(encoder);
+}
+
 static void share_with_a_bound_writes_the_file_of_one(void **state)
 {
     kdinr_options options = small_options();
@@ -301,6 +497,9 @@ static void share_with_a_bound_writes_the_file_of_one(void **state)
     options.max_error = 0.5;
     write_alone(&options);
     check_file_is_that_of_one(&options, 2);
+    options.ratio = 0.0; /* chosen from the first step */
+    write_alone(&options);
+    check_file_is_that_of_one(&options, 3);
 }
 
 static void share_with_a_psnr_writes_the_file_of_one(void **state)
@@ -436,6 +635,10 @@ int main(void)
         cmocka_unit_test(share_more_processes_than_bricks_writes_the_file_of_one),
         cmocka_unit_test(share_every_way_to_train_writes_the_file_of_one),
         cmocka_unit_test(share_one_brick_and_one_window_writes_the_file_of_one),
+        cmocka_unit_test(share_parts_of_steps_are_small),
+        cmocka_unit_test(share_maps_that_come_back_are_stored_as_by_one),
+        cmocka_unit_test(share_parts_that_do_not_suffice_are_refused),
+        cmocka_unit_test(share_what_is_needed_is_asked_after_planning),
         cmocka_unit_test(share_with_a_bound_writes_the_file_of_one),
         cmocka_unit_test(share_with_a_psnr_writes_the_file_of_one),
         cmocka_unit_test(share_failure_of_one_ends_all_with_its_message),

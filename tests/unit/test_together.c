@@ -281,8 +281,8 @@ static void results_are_finished_in_order(void **unused)
 
         make_pupil(p, 0);
         p->schedule.samples = BATCH * (i + 1);
-        trainings[i] =
-            (kd_training){&p->net, &p->source, &p->schedule, p->params, &p->outcome, call, &called};
+        trainings[i] = (kd_training){&p->net,     &p->source,        &p->schedule, p->params,
+                                     &p->outcome, KD_TRAIN_ANYWHERE, call,         &called};
     }
     check_ok(kd_train(&run, trainings, 3, &error), error);
     assert_int_equal(called.n, 3);

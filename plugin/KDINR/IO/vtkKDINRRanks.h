@@ -1,17 +1,14 @@
-// What the MPI ranks of one ParaView server do together: agree on success, bring the pieces of a
-// step together, and exchange what they trained. Before: each rank updated its piece
-// (vtkKDINRWriter). After: each hands the whole step to its encoder, and the encoders share the
-// training (kdinr_share). With one rank nothing is copied or sent. Private to this module.
+// What the MPI ranks of one ParaView server do together: agree on success, and exchange what they
+// trained. Before: each rank updated its piece (vtkKDINRSeries). After: vtkKDINRStep brings to each
+// what it needs, and the encoders share the training (kdinr_share). Private to this module.
 #ifndef vtkKDINRRanks_h
 #define vtkKDINRRanks_h
 
 #include "kdinr.h"
-#include "vtkSmartPointer.h"
 
 #include <vector>
 
 class vtkDataSet;
-class vtkImageData;
 class vtkMultiProcessController;
 
 class vtkKDINRRanks
@@ -32,6 +29,10 @@ public:
   {
     return this->Rank == 0;
   }
+  vtkMultiProcessController* GetController() const
+  {
+    return this->Controller;
+  }
 
   /// Collective. True if `ok` is true on all ranks. If not, `error` becomes on all ranks the
   /// error of the first rank that failed.
@@ -39,12 +40,6 @@ public:
 
   /// How the encoders of all ranks share their work. It lasts as long as the controller.
   kdinr_share Share() const;
-
-  /// Collective. The grid `whole` with the arrays of all pieces, on all ranks. Fails (DATA) if the
-  /// pieces do not cover `whole` or their arrays differ, with nullptr on all ranks.
-  /// piece  as vtkKDINRBridge::SelectArrays made it; it may be empty if other ranks' are not
-  vtkSmartPointer<vtkImageData> Gather(
-    vtkImageData* piece, const int whole[6], kdinr_error& error) const;
 
   /// Collective. The coordinates of the whole grid along an axis, on all ranks; empty if `piece` is
   /// no vtkRectilinearGrid.

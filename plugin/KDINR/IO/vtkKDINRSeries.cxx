@@ -1,7 +1,7 @@
 // The first step of a value's journey: asks the input for one time step after the other, brings
-// its pieces together (vtkKDINRRanks), and hands it to kdinr_encoder_push as the core sees it
-// (vtkKDINRBridge). The steps come by direct updates of the upstream algorithm and not by
-// CONTINUE_EXECUTING: with that, VTK 9.2 loops for ever when an upstream filter fails midway.
+// to each rank what it needs of it (vtkKDINRStep), and hands that to kdinr_encoder_push. The steps
+// come by direct updates of the upstream algorithm and not by CONTINUE_EXECUTING: with that,
+// VTK 9.2 loops for ever when an upstream filter fails midway.
 #include "vtkKDINRSeries.h"
 #include "vtkKDINRBridge.h"
 
@@ -22,6 +22,7 @@ using SDDP = vtkStreamingDemandDrivenPipeline;
 vtkKDINRWriter::Series::Series(vtkKDINRWriter* writer)
   : Writer(writer)
   , Ranks(writer->Controller)
+  , Step(this->Ranks)
 {
   this->Input = writer->GetInputAlgorithm(0, 0, this->InputPort);
   vtkInformation* now = this->Input->GetOutputInformation(this->InputPort);
@@ -104,7 +105,8 @@ bool vtkKDINRWriter::Series::Compress(kdinr_error& error)
   return kdinr_encoder_finish(this->Encoder, this->Writer->FileName, &error) == KDINR_OK;
 }
 
-// The core asks for steps as it needs them, on all ranks for the same ones.
+// The core asks for steps as it needs them, on all ranks for the same ones, and for whole ones: it
+// looks for a bound first, and residuals are coded by one rank.
 bool vtkKDINRWriter::Series::Search(kdinr_error& error)
 {
   const kdinr_options options = this->Options();
@@ -116,10 +118,14 @@ kdinr_status vtkKDINRWriter::Series::OnStep(
   void* user, int step, kdinr_volume* volume, double* time, kdinr_error* error)
 {
   auto self = static_cast<Series*>(user);
-  if (!self->Fetch(static_cast<size_t>(step), *error) || !self->View(*volume, *error))
+  const auto all = [self](int array, int, vtkKDINRStep::Extent& wish, kdinr_error&) {
+    return self->Step.WishAll(array, wish);
+  };
+  if (!self->Fetch(static_cast<size_t>(step), *error) || !self->Step.Move(all, *error))
   {
     return error->status;
   }
+  *volume = self->View();
   *time = self->Times[static_cast<size_t>(step)];
   return KDINR_OK;
 }
@@ -200,7 +206,7 @@ vtkDataSet* vtkKDINRWriter::Series::UpdateInput(size_t step)
     : nullptr;
 }
 
-// Collective. Bring a step to all ranks.
+// Collective. Take this rank's piece of a step.
 bool vtkKDINRWriter::Series::Fetch(size_t step, kdinr_error& error)
 {
   bool ok = !this->Writer->CheckAbort() || vtkKDINRBridge::Fail(error, KDINR_CANCELLED, "aborted");
@@ -208,6 +214,7 @@ bool vtkKDINRWriter::Series::Fetch(size_t step, kdinr_error& error)
   {
     return false;
   }
+  this->Step.Clear(); // the step before
   vtkNew<vtkImageData> lean;
   vtkDataSet* piece = this->UpdateInput(step);
   if (piece)
@@ -234,30 +241,53 @@ bool vtkKDINRWriter::Series::Fetch(size_t step, kdinr_error& error)
     this->Axes[static_cast<size_t>(axis)] =
       this->Ranks.GatherAxis(piece, axis, &this->WholeExtent[2 * axis]);
   }
-  this->Whole = this->Ranks.Gather(lean, this->WholeExtent, error);
-  return this->Whole != nullptr;
+  return this->Step.SetPiece(lean, this->WholeExtent, error);
 }
 
-// What was fetched, as the core sees it. The view lasts until the next step is fetched.
-bool vtkKDINRWriter::Series::View(kdinr_volume& volume, kdinr_error& error)
+// Collective. What the encoders of all ranks need of the step.
+bool vtkKDINRWriter::Series::MoveFor(Pass pass, kdinr_error& error)
 {
-  const double* fill = this->Writer->UseFillValue ? &this->Writer->FillValue : nullptr;
-  volume = vtkKDINRBridge::View(this->Whole, fill, this->Arrays);
+  const kdinr_encoder* encoder = this->Encoder;
+  const auto extent = pass == PUSH ? kdinr_encoder_push_extent : kdinr_encoder_verify_extent;
+  return this->Step.Move(
+    [=](int array, int rank, vtkKDINRStep::Extent& wish, kdinr_error& problem) {
+      return extent(encoder, array, rank, wish.data(), &problem) == KDINR_OK;
+    },
+    error);
+}
+
+// What this rank has of the step, as the core sees it, until the next one is fetched.
+kdinr_volume vtkKDINRWriter::Series::View()
+{
+  kdinr_volume volume =
+    this->Step.View(this->Writer->UseFillValue ? &this->Writer->FillValue : nullptr);
   for (size_t axis = 0; axis < 3; ++axis)
   {
     volume.axes[axis] = this->Axes[axis].empty() ? nullptr : this->Axes[axis].data();
   }
-  return !this->Arrays.empty() ||
-    vtkKDINRBridge::Fail(error, KDINR_ERROR_DATA, "the input has none of the selected arrays");
+  return volume;
 }
 
+// The first step is planned from the ranks' pieces; only then it is known what each needs.
 bool vtkKDINRWriter::Series::DoStep(Pass pass, size_t step, kdinr_error& error)
 {
-  kdinr_volume volume;
-  if (!this->Fetch(step, error) || !this->View(volume, error))
+  if (!this->Fetch(step, error))
   {
     return false;
   }
+  if (pass == PUSH && step == 0)
+  {
+    const kdinr_volume piece = this->View();
+    if (kdinr_encoder_plan(this->Encoder, &piece, &error) != KDINR_OK)
+    {
+      return false;
+    }
+  }
+  if (!this->MoveFor(pass, error))
+  {
+    return false;
+  }
+  const kdinr_volume volume = this->View();
   const double time = this->Times[step];
   return (pass == PUSH ? kdinr_encoder_push(this->Encoder, &volume, time, &error)
                        : kdinr_encoder_verify(this->Encoder, &volume, time, &error)) == KDINR_OK;

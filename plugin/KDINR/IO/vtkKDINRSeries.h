@@ -4,6 +4,7 @@
 #define vtkKDINRSeries_h
 
 #include "vtkKDINRRanks.h"
+#include "vtkKDINRStep.h"
 #include "vtkKDINRWriter.h"
 
 #include "vtkInformationVector.h"
@@ -16,8 +17,7 @@
 class vtkDataSet;
 struct kdinr_encoder;
 
-// All methods are collective: every rank calls them and all
-// get the same outcome.
+// All methods are collective: every rank calls them and all get the same outcome.
 class vtkKDINRWriter::Series
 {
 public:
@@ -56,7 +56,8 @@ private:
   bool DoStep(Pass pass, size_t step, kdinr_error& error);
   vtkDataSet* UpdateInput(size_t step);
   bool Fetch(size_t step, kdinr_error& error);
-  bool View(kdinr_volume& volume, kdinr_error& error);
+  bool MoveFor(Pass pass, kdinr_error& error);
+  kdinr_volume View();
   static kdinr_status OnStep(
     void* series, int step, kdinr_volume* volume, double* time, kdinr_error* error);
   std::string Status(double fraction, const char* stage) const;
@@ -74,9 +75,7 @@ private:
   bool HasTimes = false; // the input has time steps and all are wanted
   std::vector<double> Times;
 
-  // The step that was fetched last.
-  vtkSmartPointer<vtkImageData> Whole;
-  std::vector<kdinr_array> Arrays;
+  vtkKDINRStep Step;                       // that was fetched last
   std::array<std::vector<double>, 3> Axes; // of a rectilinear input; else empty
 
   std::string Part;  // name of the file that keeps what is trained

@@ -1,0 +1,255 @@
+/* The first step: describes the arrays, divides the bytes among them, plans each, and says which
+ * samples of the steps each process needs. Before: encode.c has opened the encoder. After: encode.c
+ * pushes the steps. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "deal.h"
+#include "encoder.h"
+#include "options.h"
+#include "pieces.h"
+#include "status.h"
+#include "survey.h"
+#include "window.h"
+
+/* Bytes of a file besides networks and masks: header, section table, grid, provenance; then per
+ * array and per array and step. */
+enum { FILE_BYTES = 142, ARRAY_BYTES = 51, STEP_BYTES = 4 };
+
+/* ---- planning ---- */
+
+/* The description of the grid and the arrays, from the first step. */
+static kdinr_status describe(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
+{
+    kd_model *model = &encoder->model;
+
+    memcpy(model->dims, volume->dims, sizeof model->dims);
+    memcpy(model->first, volume->first, sizeof model->first);
+    memcpy(model->origin, volume->origin, sizeof model->origin);
+    memcpy(model->spacing, volume->spacing, sizeof model->spacing);
+    memcpy(model->direction, volume->direction, sizeof model->direction);
+    model->provenance = calloc(1, KD_KDM_MAX_PROVENANCE + 1);
+    model->arrays = calloc((size_t)volume->n_arrays, sizeof *model->arrays);
+    encoder->tracks = calloc((size_t)volume->n_arrays, sizeof *encoder->tracks);
+    encoder->fields = calloc((size_t)volume->n_arrays, sizeof(kd_field *));
+    if (model->provenance == NULL || model->arrays == NULL || encoder->tracks == NULL ||
+        encoder->fields == NULL) {
+        return kd_fail_memory(error, (size_t)volume->n_arrays * sizeof *model->arrays, "arrays");
+    }
+    KD_TRY(kd_copy_axes(volume->axes, model, error));
+    KD_TRY(kd_check_axes(model, KDINR_ERROR_ARGUMENT, error));
+    model->n_arrays = volume->n_arrays;
+    kd_options_describe(&encoder->options, model->provenance, KD_KDM_MAX_PROVENANCE + 1);
+    for (int a = 0; a < volume->n_arrays; a++) {
+        const kdinr_array *array = &volume->arrays[a];
+        kd_model_array *stored = &model->arrays[a];
+
+        stored->name = strdup(array->name);
+        if (stored->name == NULL) return kd_fail_memory(error, strlen(array->name), "array name");
+        stored->type = array->type;
+        stored->n_components = array->n_components;
+        stored->association = array->association;
+        stored->has_fill = array->has_fill;
+        stored->fill_value = array->fill_value;
+    }
+    return KDINR_OK;
+}
+
+/* Collective. Bytes that the first step of an array takes without networks; what all processes have
+ * of it goes to the root for that. */
+static kdinr_status estimate_alone(const kdinr_encoder *encoder, const kd_view *view,
+                                   const int samples[3], double *bytes, kdinr_error *error)
+{
+    const size_t size =
+        (size_t)view->array->n_components * kdinr_type_size(view->array->type); /* of a sample */
+    const size_t n = (size_t)samples[0] * (size_t)samples[1] * (size_t)samples[2];
+    kd_share *share = encoder->run.share;
+    kdinr_array array = *view->array;
+    void *whole = NULL;
+    kdinr_status status;
+
+    if (share == NULL) return kd_keep_estimate(&encoder->options, &array, samples, bytes, error);
+    if (kd_share_is_root(share)) {
+        whole = calloc(n, size);
+        if (whole == NULL) return kd_fail_memory(error, n * size, "first step");
+    }
+    KD_TRY_DONE(kd_pieces_collect(share, &view->box, array.values, samples, size, whole, error));
+    array.values = whole;
+    if (whole != NULL) {
+        KD_TRY_DONE(kd_keep_estimate(&encoder->options, &array, samples, bytes, error));
+    }
+    kd_share_of(share, 0);
+    KD_TRY_DONE(kd_share_bytes(share, bytes, sizeof *bytes, error));
+    status = kd_share_exchange(share, NULL, error);
+
+done:
+    free(whole);
+    return status;
+}
+
+/* With max_error alone: the ratio of the networks that should make the file smallest, or 0 for
+ * none, by what the first step takes without. */
+static kdinr_status choose_ratio(kdinr_encoder *encoder, const kdinr_volume *volume,
+                                 kdinr_error *error)
+{
+    double all = 0.0, alone = 0.0;
+
+    for (int a = 0; a < volume->n_arrays; a++) {
+        const kdinr_array *array = &volume->arrays[a];
+        const kd_view view = kd_volume_view(volume, a);
+        double bytes;
+        int samples[3];
+
+        kd_kdm_samples(volume->dims, array->association, samples);
+        KD_TRY(estimate_alone(encoder, &view, samples, &bytes, error));
+        all += (double)kd_volume_bytes(volume, array);
+        alone += bytes;
+    }
+    encoder->options.ratio = encoder->options.residuals_alone ? 0.0 : kd_keep_ratio(all, alone);
+    encoder->chose_ratio = true;
+    return KDINR_OK;
+}
+
+/* Networks that were not asked for and do not fit are left out. */
+static kdinr_status start_track(kdinr_encoder *encoder, int a, const kd_view *view,
+                                const kd_track_bytes *bytes, kdinr_error *error)
+{
+    const kdinr_options *options = &encoder->options;
+    kd_track *track = &encoder->tracks[a];
+    kd_model *model = &encoder->model;
+    kd_first_look look;
+    int samples[3];
+
+    kd_kdm_samples(model->dims, view->array->association, samples);
+    KD_TRY(kd_survey_first(encoder->run.share, view, samples, &look, error));
+    kdinr_status status = kd_track_start(track, model, a, options, &look, bytes, error);
+
+    if (status == KDINR_ERROR_DATA && encoder->chose_ratio) {
+        const kd_track_bytes none = {0.0, 0.0};
+
+        kd_track_free(track);
+        status = kd_track_start(track, model, a, options, &look, &none, error);
+    }
+    return status;
+}
+
+/* Divide the bytes among the arrays, plan each. */
+static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
+{
+    const double n_steps = kd_plan_steps(&encoder->options);
+    double all = 0.0;
+    size_t axes_size;
+
+    if (encoder->options.ratio == 0.0) KD_TRY(choose_ratio(encoder, volume, error));
+    KD_TRY(describe(encoder, volume, error));
+    KD_TRY(kd_size_axes(&encoder->model, &axes_size, error));
+    for (int a = 0; a < volume->n_arrays; a++) {
+        all += (double)kd_volume_bytes(volume, &volume->arrays[a]);
+    }
+    const double fixed = FILE_BYTES + (double)strlen(encoder->model.provenance) +
+                         (double)axes_size + ARRAY_BYTES * volume->n_arrays;
+    const double each = fixed / n_steps + STEP_BYTES * volume->n_arrays;
+    const double step_bytes =
+        encoder->options.ratio > 0.0 ? all / encoder->options.ratio - each : 0.0;
+    for (int a = 0; a < volume->n_arrays; a++) {
+        const kd_view view = kd_volume_view(volume, a);
+        const double share = (double)kd_volume_bytes(volume, view.array) / all;
+        const kd_track_bytes bytes = {step_bytes * share, fixed * share};
+
+        KD_TRY(start_track(encoder, a, &view, &bytes, error));
+        encoder->run.work_total +=
+            kd_track_work(&encoder->tracks[a], &encoder->options, kd_plan_steps(&encoder->options));
+    }
+    return KDINR_OK;
+}
+
+/* An encoder that is alone has nobody to get the rest of a step from. */
+static kdinr_status check_whole(const kdinr_volume *volume, kdinr_error *error)
+{
+    for (int a = 0; a < volume->n_arrays; a++) {
+        const kd_view view = kd_volume_view(volume, a);
+        int samples[3];
+
+        kd_kdm_samples(volume->dims, view.array->association, samples);
+        const kd_box whole = kd_bricks_whole(samples);
+        KD_TRY(kd_volume_check_box(&view, &whole, 0, error));
+    }
+    return KDINR_OK;
+}
+
+kdinr_status kd_start_plan(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
+{
+    if (encoder->run.share == NULL) KD_TRY(check_whole(volume, error));
+    KD_TRY(start(encoder, volume, error));
+    KD_TRY(kd_window_open(encoder->tracks, encoder->model.n_arrays, &encoder->run, error));
+    encoder->planned = true;
+    return KDINR_OK;
+}
+
+static kdinr_status plan(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
+{
+    KD_TRY(kd_volume_check(volume, error));
+    return kd_start_plan(encoder, volume, error);
+}
+
+kdinr_status kdinr_encoder_plan(kdinr_encoder *encoder, const kdinr_volume *volume,
+                                kdinr_error *error)
+{
+    if (encoder->planned || encoder->stage != STAGE_PUSHING) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "plan comes before the first push, once, and not after a failed call");
+    }
+    const kdinr_status status =
+        kd_share_agree(encoder->run.share, plan(encoder, volume, error), error);
+    if (status != KDINR_OK) encoder->stage = STAGE_FAILED;
+    return status;
+}
+
+/* ---- what each process needs ---- */
+
+static kdinr_status check_request(const kdinr_encoder *encoder, int array, int rank,
+                                  kdinr_error *error)
+{
+    const int n_ranks = kd_share_n_ranks(encoder->run.share);
+
+    if (!encoder->planned) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "what a process needs is not known before kdinr_encoder_plan");
+    }
+    if (array < 0 || array >= encoder->model.n_arrays || rank < 0 || rank >= n_ranks) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "array %d of %d, process %d of %d", array,
+                       encoder->model.n_arrays, rank, n_ranks);
+    }
+    return KDINR_OK;
+}
+
+static void box_to_extent(const kd_box *box, int extent[6])
+{
+    for (int axis = 0; axis < 3; axis++) {
+        extent[2 * axis] = box->first[axis];
+        extent[2 * axis + 1] = box->last[axis];
+    }
+}
+
+kdinr_status kdinr_encoder_push_extent(const kdinr_encoder *encoder, int array, int rank,
+                                       int extent[6], kdinr_error *error)
+{
+    KD_TRY(check_request(encoder, array, rank, error));
+    const kd_box box = kd_deal_box(&encoder->tracks[array], rank);
+    box_to_extent(&box, extent);
+    return KDINR_OK;
+}
+
+kdinr_status kdinr_encoder_verify_extent(const kdinr_encoder *encoder, int array, int rank,
+                                         int extent[6], kdinr_error *error)
+{
+    KD_TRY(check_request(encoder, array, rank, error));
+    const int *samples = encoder->tracks[array].samples;
+    kd_box box = kd_measure_box(samples, rank, kd_share_n_ranks(encoder->run.share));
+
+    if (encoder->options.max_error > 0.0) {
+        box = rank == 0 ? kd_bricks_whole(samples) : kd_bricks_none;
+    }
+    box_to_extent(&box, extent);
+    return KDINR_OK;
+}
