@@ -14,7 +14,7 @@ import peers
 STUDIES = {  # tables V, VIII, IX, X and figure 9 of the paper: name, what differs from the default
     "sampling policy": [["--sampling", "uniform"]],
     "blocks": [["--blocks", "bottleneck"], ["--blocks", "plain"]],
-    "sampling rate": [["--epochs", "800", "--sampling-rate", rate]  # only epochs know rates
+    "sampling rate": [["--epochs", "400", "--sampling-rate", rate]  # only epochs know rates
                       for rate in ("0.25", "0.5", "0.75", "1")],
     "block size": [["--block-size", size] for size in ("2", "8", "16")],
     "precision": [["--weights", kind] for kind in ("float16", "float32")],

@@ -121,9 +121,16 @@ def efforts(found):
         line(series, *cells)
 
 
+def in_order(item):
+    """KD-INR as it is first, by its seconds, then study by study in the order of the file."""
+    (_, method, _, _), row = item
+    return (method.partition(": ")[0], 0) if ": " in method else \
+        ("", float(row["compress_seconds"] or 0))
+
+
 def studies(found, series, ratio):
     head("study", "PSNR, dB", "chamfer", "largest error", "ratio", "s")
-    for (name, method, options, target), row in found.items():
+    for (name, method, options, target), row in sorted(found.items(), key=in_order):
         study = method.partition(": ")[0] if ": " in method else "time"
         if name != series or target != f"ratio {float(ratio):g}" or not row["bytes"] \
                 or (": " not in method and method != "KD-INR"):
