@@ -117,7 +117,7 @@ def print_table(book, series, targets):
     print(f"\n{series.name}: {'x'.join(map(str, series.dims))} x {len(series.files)} steps, values "
           f"{low:g} ... {high:g}")
     print(f"{'target':11}" + "".join(f"{name:{'' if name == 'method' else '>'}{width}} "
-                                     for name, width in SHOWN))
+                                     for name, width in SHOWN) + "options")
     for row in rows:
         if not row["bytes"]:
             print(f"{row['target']:11}{row['method']:24} {row['note']}")
@@ -127,7 +127,8 @@ def print_table(book, series, targets):
                  picture_words(row["lpips"]), f"{chamfer:.3f}", f"{float(row['max_error']):.4g}",
                  f"{float(row['compress_seconds']):.2f}", f"{float(row['decompress_seconds']):.2f}"]
         print(f"{row['target']:11}{row['method']:24} "
-              + " ".join(f"{word:>{width}}" for word, (_, width) in zip(words, SHOWN[1:])))
+              + " ".join(f"{word:>{width}}" for word, (_, width) in zip(words, SHOWN[1:]))
+              + f" {row['options']}")
 
 
 def picture_words(value):

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""KD-INR against the networks of its paper's Table III, at equal bytes and equal samples.
+"""KD-INR against the networks of its paper's Table III, at equal bytes and equal samples; compare.py
+takes its tuned settings from here.
 
     networks.py KDINR [--ratio R] [--fill V] [--settings NAMES] DIMS FILE...
 
@@ -11,6 +12,7 @@ as many samples as each of the others, which learn the data itself. Settings of 
 
     authors   depth and learning rate of their own programs
     tuned     the depth and rate, still Adam's, that were best on isabel_wind (README.md)
+    slower    the same at a third of the rate: where networks of the tuned rate collapse
     our step  depth as tuned; rate, Muon and the pilot for the first frequency as KD-INR has them
 """
 import argparse
@@ -24,15 +26,26 @@ TUNED = {"coordnet": (1, 1.5e-3), "siren": (3, 1e-3), "neurcomp": (3, 1e-3)}
 OUR_STEP = ["--optimizer", "muon", "--student-rate", 1e-3, "--omega", "auto"]
 TITLES = {"coordnet": "CoordNet", "siren": "SIREN", "neurcomp": "NeurComp"}
 PILOT_BATCH, N_PILOTS = 1024, 7
+EFFORTS = {"low": 0.25, "normal": 1, "high": 4}
 
 
-def all_samples(n_voxels, n_steps):
-    """Of student, teacher and pilot: effort low as the program has it."""
-    student = min(24e6, 300 * n_voxels * n_steps) / 4 * 2
+def all_samples(n_voxels, n_steps, effort="low"):
+    """Of student, teacher and pilot, as the program has them where KD-INR is one network."""
+    student = min(24e6, 300 * n_voxels * n_steps) * EFFORTS[effort] * 2
     teacher = max(0.75 * student / 2 / n_steps, 1e5)
     cold = 4 * teacher  # it starts from random weights
     pilot = N_PILOTS * PILOT_BATCH * max(40, min(300, cold / (2 * N_PILOTS * PILOT_BATCH)))
     return student + cold + pilot
+
+
+def settings(network):
+    """{name: flags} of one of the other networks."""
+    depth, rate = TUNED[network]
+    flags = ["--network", network]
+    return {"authors": flags,
+            "tuned": [*flags, "--depth", depth, "--student-rate", rate],
+            "slower": [*flags, "--depth", depth, "--student-rate", rate / 3],
+            "our step": [*flags, "--depth", depth, *OUR_STEP]}
 
 
 def rows(n_voxels, n_steps):
@@ -40,12 +53,9 @@ def rows(n_voxels, n_steps):
     one_stage = ["--student-samples", all_samples(n_voxels, n_steps)]
     yield "KD-INR", "default", []
     yield "KD-INR", "without teachers", ["--direct", *one_stage]
-    for network, (depth, rate) in TUNED.items():
-        flags = ["--network", network, *one_stage]
-        yield TITLES[network], "authors", flags
-        flags = flags + ["--depth", depth]
-        yield TITLES[network], "tuned", flags + ["--student-rate", rate]
-        yield TITLES[network], "our step", flags + OUR_STEP
+    for network in TUNED:
+        for name, flags in settings(network).items():
+            yield TITLES[network], name, [*flags, *one_stage]
 
 
 def measure(kdinr, flags, files, folder):
@@ -65,7 +75,7 @@ def main():
     parser.add_argument("kdinr")
     parser.add_argument("--ratio", type=float, default=1000)
     parser.add_argument("--fill", help="this value means missing")
-    parser.add_argument("--settings", default="default,without teachers,authors,tuned,our step",
+    parser.add_argument("--settings", default="default,without teachers,authors,tuned,slower,our step",
                         help="comma-separated; the rows to measure (all)")
     parser.add_argument("dims")
     parser.add_argument("files", nargs="+")

@@ -1,5 +1,6 @@
 """kdinr as compare.py runs it, by the program: the default, the paper's preset, the other networks of
-the paper's comparison as far as the program knows them, and the variants of the paper's studies."""
+the paper's comparison with equal bytes and samples (networks.py has their settings), and the variants
+of the paper's studies."""
 import os
 import shutil
 import subprocess
@@ -7,16 +8,17 @@ import tempfile
 
 import numpy as np
 
+import networks
 import peers
 
-NETWORKS = ("coordnet", "siren", "neurcomp")
 STUDIES = {  # tables V, VIII, IX, X and figure 9 of the paper: name, what differs from the default
     "sampling policy": [["--sampling", "uniform"]],
     "blocks": [["--blocks", "bottleneck"], ["--blocks", "plain"]],
-    "sampling rate": [["--preset", "paper", "--sampling-rate", rate]  # only its epochs know rates
+    "sampling rate": [["--epochs", "400", "--sampling-rate", rate]  # only epochs know rates
                       for rate in ("0.25", "0.5", "0.75", "1")],
     "block size": [["--block-size", size] for size in ("2", "8", "16")],
     "precision": [["--weights", kind] for kind in ("float16", "float32")],
+    "teachers": [["--direct"]],
     "time": [["--effort", effort] for effort in ("low", "normal", "high")],
 }
 
@@ -63,24 +65,51 @@ class KdinrMethod:
         return Result(self.program, series, [*self.flags, f"--{kind}", f"{target:g}"], self.threads)
 
 
+class NetworkMethod(KdinrMethod):
+    """Another network, one for the whole series, that draws as many samples as KD-INR does in all where
+    it is one network too."""
+
+    def __init__(self, program, name, flags, effort, threads):
+        super().__init__(program, name, [*flags, "--effort", effort], threads)
+        self.effort = effort
+
+    def run(self, series, kind, target):
+        if kind != "ratio":
+            raise RuntimeError("run at equal file ratio only")
+        x, y, z = series.dims
+        n_steps = len(series.files)
+        samples = networks.all_samples(x * y * z, n_steps, self.effort)
+        flags = ["--student-samples", f"{samples:.0f}", "--bricks", "1,1,1", "--window", str(n_steps)]
+        return Result(self.program, series, [*self.flags, *flags, "--ratio", f"{target:g}"],
+                      self.threads)
+
+
 def methods(program, effort, threads, studies):
-    """What the program can do; a line for what it cannot."""
+    """What the program can do."""
     if not shutil.which(program):
         print(f"no program {program}: nothing of ours is run")
         return []
-    known = subprocess.run([program, "compress", "--help"], check=True, capture_output=True,
-                           text=True).stdout
-    chosen = [("KD-INR", []), ("KD-INR, paper preset", ["--preset", "paper"])]
-    if "--network" in known:
-        chosen += [(name, ["--network", name]) for name in NETWORKS if name in known]
-    else:
-        print(f"{program} has no --network: without {', '.join(NETWORKS)}")
-    chosen = [(name, [*flags, "--effort", effort]) for name, flags in chosen]
     if studies:
-        chosen = [("KD-INR", ["--effort", effort])]
-        chosen += [(f"{study}: {' '.join(flags)}",
-                    flags if study == "time" else [*flags, "--effort", effort])
-                   for study, variants in STUDIES.items() for flags in variants]
+        return study_methods(program, effort, threads)
+    found = [KdinrMethod(program, name, [*flags, "--effort", effort], threads)
+             for name, flags in (("KD-INR", []), ("KD-INR, paper preset", ["--preset", "paper"]))]
+    for network in networks.TUNED:
+        for name in ("tuned", "slower", "our step"):
+            flags = [f"{flag:g}" if isinstance(flag, float) else str(flag)
+                     for flag in networks.settings(network)[name]]
+            found.append(NetworkMethod(program, f"{network}, {name}", flags, effort, threads))
+    return found
+
+
+def study_methods(program, effort, threads):
+    """The default first, then what differs from it; those that only differ in effort are KD-INR too."""
+    chosen = [("KD-INR", ["--effort", effort])]
+    for study, variants in STUDIES.items():
+        for flags in variants:
+            if study == "time":
+                chosen.append(("KD-INR", flags))
+            else:
+                chosen.append((f"{study}: {' '.join(flags)}", [*flags, "--effort", effort]))
     return [KdinrMethod(program, name, flags, threads) for name, flags in chosen]
 
 

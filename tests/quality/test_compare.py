@@ -14,10 +14,13 @@ except ImportError:
 
 import compare
 import measures
+import networks
+import ours
 import perception
 import picture
 import search
 import series
+import tables
 
 
 def distance_from_centre(n):
@@ -213,6 +216,58 @@ class Method:
         result.compress_seconds, result.decompress_seconds = 1.0, 2.0
         result.decoded = lambda: given.values / 2
         return result
+
+
+class Networks(unittest.TestCase):
+    def test_samples_grow_with_effort(self):
+        low, normal, high = (networks.all_samples(64 ** 3, 10, e) for e in ("low", "normal", "high"))
+        self.assertTrue(2 < normal / low < 4.1 and 2 < high / normal < 4.1)
+
+    def test_tuned_rate_differs_from_the_authors(self):
+        for network in networks.TUNED:
+            found = networks.settings(network)
+            self.assertEqual(found["authors"], ["--network", network])
+            self.assertEqual(found["tuned"][:3], [*found["authors"], "--depth"])
+
+    def test_targets_other_than_a_ratio_are_refused(self):
+        method = ours.NetworkMethod("kdinr", "siren, tuned", ["--network", "siren"], "low", 1)
+        self.assertEqual(method.options, "--network siren --effort low")
+        with self.assertRaisesRegex(RuntimeError, "equal file ratio only"):
+            method.run(None, "psnr", 40)
+
+    def test_one_network_learns_the_whole_series(self):
+        given = []
+        method = ours.NetworkMethod("kdinr", "siren, tuned", ["--network", "siren"], "low", 1)
+        part = type("Part", (), {"dims": (64, 64, 64), "files": ["a"] * 10})
+        self.addCleanup(setattr, ours, "Result", ours.Result)
+        ours.Result = lambda program, series, flags, threads: given.extend(flags)
+        method.run(part, "ratio", 1000)
+        self.assertEqual(given[given.index("--bricks") + 1], "1,1,1")
+        self.assertEqual(given[given.index("--window") + 1], "10")
+        self.assertEqual(float(given[given.index("--student-samples") + 1]),
+                         round(networks.all_samples(64 ** 3, 10)))
+        self.assertEqual(given[-2:], ["--ratio", "1000"])
+
+
+class Studies(unittest.TestCase):
+    def test_each_differs_from_the_default(self):
+        default, *others = ours.study_methods("kdinr", "low", 1)
+        self.assertEqual((default.name, default.options), ("KD-INR", "--effort low"))
+        for method in others:
+            self.assertEqual(method.options.count("--effort"), 1)
+            self.assertTrue(method.name == "KD-INR" or method.options != default.options)
+
+
+class Tables(unittest.TestCase):
+    def test_nearest_says_what_it_is(self):
+        row = {"bytes": "5", "ratio": "218.2", "psnr": "12.39"}
+        self.assertEqual(tables.cell(row, "ratio", 300), (12.4, "12.4 @218"))
+        self.assertEqual(tables.cell(row, "psnr", 12.2), (218, "218"))
+        self.assertEqual(tables.cell({**row, "bytes": ""}, "ratio", 300), (None, "–"))
+        self.assertEqual(tables.cell(None, "ratio", 300), (None, "–"))
+
+    def test_best_is_bold(self):
+        self.assertEqual(tables.bold_best([1, None, 3], ["a", "–", "c"]), ["a", "–", "**c**"])
 
 
 class Runs(unittest.TestCase):
