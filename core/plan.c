@@ -15,6 +15,14 @@
 #define NETWORK_BYTES  30.0 /* shape, ranges and steps of one network in the file */
 #define STEP_WEIGHT    8    /* a step counts like this many samples when choosing what to split */
 
+/* Samples to draw with effort normal. Where one step at a time is in memory the student knows its
+ * teachers only: they need the same whatever the window, and it sees half as many samples again as
+ * it would of the data itself. */
+#define WINDOW_SAMPLES        24e6  /* for the steps of a window, */
+#define MOST_DRAWS            300.0 /* but of each sample only so many */
+#define TEACHER_SAMPLES       2e6   /* of one step in memory, */
+#define LEAST_TEACHER_SAMPLES 1e5   /* and of any, with any effort */
+
 #define LEAST_BATCH_SAMPLES 12e6 /* trainings of up to this many have batches of 512 */
 
 /* Residual blocks, or SIREN's layers after the first; of the compared networks as their authors'
@@ -126,6 +134,27 @@ static bool keeps_steps(const kdinr_options *options, const kd_plan_input *input
     return options->direct || bytes * input->n_arrays <= options->window_memory;
 }
 
+/* Samples of a teacher and a student, where no epochs were asked for.
+ *  n       samples of a brick in one step
+ *  window  steps */
+static void effort_budget(const kdinr_options *options, double n, double window, kd_plan *plan)
+{
+    const double effort = effort_factor(options->effort), step = MOST_DRAWS * n;
+    const double all = fmin(WINDOW_SAMPLES, step * window) * effort;
+
+    if (plan->keeps) {
+        plan->student_samples = 2.0 * all;
+        plan->teacher_samples = all / window * 0.75;
+    } else {
+        const double most = fmax(WINDOW_SAMPLES / window, TEACHER_SAMPLES);
+
+        plan->student_samples = 3.0 * all;
+        plan->teacher_samples = fmin(most, step) * effort;
+    }
+    plan->teacher_samples = fmax(plan->teacher_samples, LEAST_TEACHER_SAMPLES);
+    plan->cold_samples = 4.0 * plan->teacher_samples;
+}
+
 /* How many samples are drawn. The number of optimiser steps decides the quality of nets this small,
  * not how often each sample is seen; tiny series need fewer. */
 static void budget(const kdinr_options *options, const int samples[3], kd_plan *plan)
@@ -143,12 +172,7 @@ static void budget(const kdinr_options *options, const int samples[3], kd_plan *
         plan->cold_samples = plan->teacher_samples;
         plan->student_samples = plan->teacher_samples * window;
     } else {
-        const double all = fmin(24e6, 300.0 * n * window) * effort_factor(options->effort);
-
-        /* without teachers for each step there is time for twice as many */
-        plan->student_samples = plan->keeps ? 2.0 * all : all;
-        plan->teacher_samples = fmax(all / window * 0.75, 1e5);
-        plan->cold_samples = 4.0 * plan->teacher_samples;
+        effort_budget(options, n, window, plan);
     }
     if (options->teacher_samples > 0) {
         plan->teacher_samples = options->teacher_samples;

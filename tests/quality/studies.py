@@ -2,7 +2,8 @@
 """Studies of cost and quality with the command line `kdinr`; prints tables.
 
     studies.py KDINR linear            time and decode time against voxels and steps
-    studies.py KDINR direct DIMS FILE...   what distillation costs against direct training
+    studies.py KDINR direct DIMS FILE...   one step in memory: what distillation costs, in dB against
+                                           direct training and in seconds of its two stages
     studies.py KDINR seam DIMS FILE...     jump of the decoded field across brick borders
 
 DIMS is X,Y,Z; FILEs are raw float32, one per step. Times are processor seconds of one thread:
@@ -47,36 +48,41 @@ def moving_waves(n, n_steps, folder):
 
 
 def linear(kdinr):
-    print("voxels  steps  bricks     windows  parameters  compress s  decode ns/voxel  PSNR")
+    print("voxels  steps  in memory  bricks     windows  parameters  compress s  decode ns/voxel  "
+          "PSNR")
     with tempfile.TemporaryDirectory() as folder:
         for n, n_steps in ((64, 4), (64, 8), (64, 16), (64, 32), (81, 16), (102, 16), (128, 16)):
             files = moving_waves(n, n_steps, folder)
             path = os.path.join(folder, "out.kdm")
-            seconds = run(kdinr, "compress", "-o", path, "--dims", f"{n},{n},{n}", "--ratio", 1000,
-                          "--effort", "low", "--omega", 10, "--no-verify", "--threads", 1, "--quiet",
-                          *files)
-            decode = run(kdinr, "decode", path, "-o", os.path.join(folder, "out.raw"), "--step", 1,
-                         "--dims", "160,160,160", "--threads", 1, "--quiet")
-            array = describe(kdinr, path)["arrays"][0]
-            print(f"{n:>4}^3  {n_steps:>5}  {str(array['bricks']):9}  {array['windows']:>7}  "
-                  f"{array['parameters']:>10}  {seconds:>10.1f}  {decode / 160 ** 3 * 1e9:>15.0f}  "
-                  f"{array['psnr_overall']:.2f}", flush=True)
+            for memory in ("window", "one step") if n == 64 else ("window",):
+                flags = ["--window-memory", 0] if memory == "one step" else []
+                seconds = run(kdinr, "compress", "-o", path, "--dims", f"{n},{n},{n}", "--ratio",
+                              1000, "--effort", "low", "--omega", 10, "--no-verify", "--threads", 1,
+                              "--quiet", *flags, *files)
+                decode = run(kdinr, "decode", path, "-o", os.path.join(folder, "out.raw"),
+                             "--step", 1, "--dims", "160,160,160", "--threads", 1, "--quiet")
+                array = describe(kdinr, path)["arrays"][0]
+                print(f"{n:>4}^3  {n_steps:>5}  {memory:9}  {str(array['bricks']):9}  "
+                      f"{array['windows']:>7}  {array['parameters']:>10}  {seconds:>10.1f}  "
+                      f"{decode / 160 ** 3 * 1e9:>15.0f}  {array['psnr_overall']:.2f}", flush=True)
             for file in files:
                 os.remove(file)
 
 
 def direct(kdinr, dims, files):
-    print("ratio  distilled dB  direct dB  loss dB")
+    """Stage 1 is what is left of the time when the student hardly learns."""
+    one_step = ["--window-memory", 0]
+    psnr, seconds = [], []
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "out.kdm")
-        for ratio in (300, 1000):
-            psnr = []
-            for flags in ([], ["--direct"]):
-                run(kdinr, "compress", "-o", path, "--dims", dims, "--ratio", ratio, "--effort",
-                    "low", "--quiet", *flags, *files)
-                psnr.append(describe(kdinr, path)["arrays"][0]["psnr_overall"])
-            print(f"{ratio:>5}  {psnr[0]:>12.2f}  {psnr[1]:>9.2f}  {psnr[1] - psnr[0]:>7.2f}",
-                  flush=True)
+        for flags in (one_step, ["--direct"], [*one_step, "--student-samples", 1]):
+            seconds.append(run(kdinr, "compress", "-o", path, "--dims", dims, "--ratio", 1000,
+                               "--effort", "low", "--threads", 1, "--no-part", "--keep-bad",
+                               "--quiet", *flags, *files))
+            psnr.append(describe(kdinr, path)["arrays"][0]["psnr_overall"])
+    print("distilled dB  direct dB  loss dB  stage 1 s  stage 2 s  direct s")
+    print(f"{psnr[0]:>12.2f}  {psnr[1]:>9.2f}  {psnr[1] - psnr[0]:>7.2f}  {seconds[2]:>9.1f}  "
+          f"{seconds[0] - seconds[2]:>9.1f}  {seconds[1]:>8.1f}")
 
 
 def seam(kdinr, dims, files):

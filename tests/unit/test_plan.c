@@ -1,0 +1,108 @@
+/* Sizes and budgets (core/plan.c). */
+#include "check.h"
+
+#include "plan.h"
+
+static const kd_plan_input INPUT = {.samples = {64, 64, 64},
+                                    .name = "wind",
+                                    .n_components = 1,
+                                    .data_bytes = 64.0 * 64 * 64 * 4,
+                                    .step_bytes = 64.0 * 64 * 64 * 4 / 1000,
+                                    .n_arrays = 1};
+
+/* Effort low, `n_steps` steps, of which one at a time is in memory or all are. */
+static kd_plan make_plan(const kd_plan_input *input, int n_steps, bool keeps)
+{
+    kdinr_options options = kdinr_options_default();
+    kdinr_error error;
+    kd_plan plan;
+
+    options.effort = KDINR_EFFORT_LOW;
+    options.n_steps = n_steps;
+    if (!keeps) options.window_memory = 0.0;
+    check_ok(kd_plan_make(&options, input, &plan, &error), error);
+    assert_int_equal(plan.keeps, keeps);
+    return plan;
+}
+
+/* Samples of all teachers and students. */
+static double count_all(const kd_plan *plan, int n_steps)
+{
+    kdinr_options options = kdinr_options_default();
+    const int n_windows = (n_steps + plan->window - 1) / plan->window;
+    const int n_bricks = plan->bricks[0] * plan->bricks[1] * plan->bricks[2];
+    const int n_cold = n_windows, n_teachers = kd_plan_teachers(&options, plan, n_steps);
+
+    return n_bricks * (n_cold * plan->cold_samples + (n_teachers - n_cold) * plan->teacher_samples +
+                       n_windows * plan->student_samples);
+}
+
+static void plan_of_kept_steps_divides_one_budget(void **state)
+{
+    (void)state;
+    for (int n_steps = 4; n_steps <= 16; n_steps *= 2) {
+        const kd_plan plan = make_plan(&INPUT, n_steps, true);
+
+        assert_int_equal(plan.window, n_steps);
+        check_near(plan.student_samples, 12e6, 1.0);
+        check_near(plan.teacher_samples, 4.5e6 / n_steps, 1.0);
+        check_near(plan.cold_samples, 18e6 / n_steps, 4.0);
+    }
+}
+
+static void plan_of_one_step_in_memory_gives_each_teacher_enough(void **state)
+{
+    (void)state;
+    for (int n_steps = 4; n_steps <= 16; n_steps *= 2) {
+        const kd_plan plan = make_plan(&INPUT, n_steps, false);
+
+        assert_int_equal(plan.window, n_steps);
+        check_near(plan.student_samples, 18e6, 1.0);
+        check_near(plan.teacher_samples, n_steps < 12 ? 6e6 / n_steps : 5e5, 1.0);
+        check_near(plan.cold_samples, 4.0 * plan.teacher_samples, 1.0);
+        assert_int_equal(kd_plan_teachers(&(kdinr_options){0}, &plan, n_steps), n_steps);
+    }
+}
+
+/* 300 draws of a sample, a quarter of them with effort low. */
+static void plan_of_tiny_steps_draws_each_sample_so_often(void **state)
+{
+    kd_plan_input input = INPUT;
+
+    (void)state;
+    for (int axis = 0; axis < 3; axis++) {
+        input.samples[axis] = 16;
+    }
+    kd_plan plan = make_plan(&input, 16, false);
+    check_near(plan.teacher_samples, 4096 * 75, 1.0);
+    check_near(plan.student_samples, 3.0 * 16 * 4096 * 75, 1.0);
+    plan = make_plan(&input, 16, true);
+    check_near(plan.student_samples, 2.0 * 16 * 4096 * 75, 1.0);
+    input.samples[0] = 2;
+    plan = make_plan(&input, 16, false);
+    check_near(plan.teacher_samples, 1e5, 1.0);
+}
+
+/* Where there is more than one network, twice the steps are twice the samples, kept or not. */
+static void plan_grows_linearly_with_the_steps(void **state)
+{
+    (void)state;
+    for (int keeps = 0; keeps <= 1; keeps++) {
+        const kd_plan first = make_plan(&INPUT, 80, keeps), twice = make_plan(&INPUT, 160, keeps);
+
+        assert_int_equal(first.window, twice.window);
+        check_near(count_all(&twice, 160) / count_all(&first, 80), 2.0, 1e-12);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plan_of_kept_steps_divides_one_budget),
+        cmocka_unit_test(plan_of_one_step_in_memory_gives_each_teacher_enough),
+        cmocka_unit_test(plan_of_tiny_steps_draws_each_sample_so_often),
+        cmocka_unit_test(plan_grows_linearly_with_the_steps),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
