@@ -198,6 +198,9 @@ typedef struct kdinr_share {
 /** All GPUs of the machine; see kdinr_options. */
 #define KDINR_DEVICES_ALL UINT64_MAX
 
+/** dB by which a file may miss options.psnr, if that lets it be smaller. */
+#define KDINR_PSNR_TOLERANCE 0.3
+
 /** Everything the encoder and decoder can be told. Start from kdinr_options_default() or
  *  kdinr_options_paper(). A field that says "0: ..." is chosen by the encoder when left 0. */
 typedef struct kdinr_options {

@@ -236,6 +236,11 @@ static kdinr_status print_summary(const kd_settings *settings, double seconds, k
            (unsigned long long)info->file_size, (double)info->data_size / (double)info->file_size,
            info->arrays[0].psnr_overall, info->arrays[0].quality_exact ? "" : " (estimated)",
            seconds);
+    const double asked = settings->options.psnr;
+    if (asked > 0.0 && fabs(info->arrays[0].psnr_overall - asked) > KDINR_PSNR_TOLERANCE) {
+        printf("no file within %g dB of the %g dB asked for was found\n", KDINR_PSNR_TOLERANCE,
+               asked);
+    }
     kdinr_decoder_close(decoder);
     return KDINR_OK;
 }

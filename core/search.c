@@ -2,25 +2,26 @@
  * step as often as needed. After: encode.c makes each trial.
  *
  * First residuals alone, whose PSNR follows the error bound so closely that a few passes over the
- * data land on the target; then, if that file is small enough for networks to have a chance, a
- * network of the same size. If it does better, it is made smaller until it has just what was asked
- * for: three trainings at most. */
+ * data land on the target; then, if that file is small enough for networks to have a chance,
+ * networks, whose ratio aim.c chooses: two or three trainings mostly, five at most. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "aim.h"
 #include "file.h"
 #include "share.h"
 #include "status.h"
 
-#define TOLERANCE_DB 0.3
-/* Below this ratio of residuals alone networks are not tried: they take long and gain little. */
-#define LEAST_NETWORK_RATIO 100.0
-/* dB for ten times the bytes of a network, until two trainings tell. */
-#define NETWORK_SLOPE 11.0
+/* Below this ratio of residuals alone networks are not tried: they take very long. */
+#define LEAST_NETWORK_RATIO 25.0
 
-enum { MOST_BOUNDS = 8, MOST_TRAININGS = 3 };
+/* Infinite ones count as this. */
+#define MOST_PSNR 1000.0
+
+/* Passes over the data, and those of them that should hit the target exactly: it may jump there. */
+enum { MOST_BOUNDS = 8, EXACT_BOUNDS = 3 };
 
 /* One file that was made. */
 typedef struct trial {
@@ -125,8 +126,8 @@ static kdinr_status move_file(const search *s, const char *from, const char *to,
  * none has it, the one nearest to it. */
 static bool is_better(const trial *one, const trial *other, double target)
 {
-    const bool enough = one->psnr >= target - TOLERANCE_DB;
-    const bool other_enough = other->psnr >= target - TOLERANCE_DB;
+    const bool enough = one->psnr >= target - KDINR_PSNR_TOLERANCE;
+    const bool other_enough = other->psnr >= target - KDINR_PSNR_TOLERANCE;
 
     if (enough != other_enough) return enough;
     return enough ? one->bytes < other->bytes : one->psnr > other->psnr;
@@ -155,7 +156,8 @@ static kdinr_status search_bound(const search *s, trial *best, kdinr_error *erro
             *best = found;
             KD_TRY(move_file(s, s->attempt, s->residual, error));
         }
-        if (fabs(found.psnr - target) <= TOLERANCE_DB / 3.0) break;
+        const double near = KDINR_PSNR_TOLERANCE / (i < EXACT_BOUNDS ? 3.0 : 1.0);
+        if (fabs(found.psnr - target) <= near) break;
         if (found.psnr > target) low = log_bound;
         if (found.psnr <= target) high = log_bound;
         const double change = fmax(-1.0, fmin(1.0, (found.psnr - target) / 20.0));
@@ -167,45 +169,41 @@ static kdinr_status search_bound(const search *s, trial *best, kdinr_error *erro
 
 /* ---- networks ---- */
 
-/* The ratio at which the line through two trials, or the usual slope, has the target. */
-static double next_ratio(const trial *last, const trial *before, double target)
+/* Networks of a ratio. If there can be none, or they learn nothing, they have -INFINITY dB. */
+static kdinr_status attempt_networks(const search *s, double ratio, trial *found,
+                                     kdinr_error *error)
 {
-    double slope = NETWORK_SLOPE;
+    kdinr_options options = *s->options;
 
-    if (before->bytes > 0.0 && fabs(log10(last->bytes / before->bytes)) > 1e-3) {
-        slope = (last->psnr - before->psnr) / log10(last->bytes / before->bytes);
-        slope = fmax(4.0, fmin(30.0, slope));
-    }
-    const double bytes = last->bytes * pow(10.0, (target + 0.1 - last->psnr) / slope);
-    return fmin(1e6, last->data_bytes / bytes);
+    options.max_error = 0.0;
+    options.ratio = ratio;
+    const kdinr_status status = attempt(s, &options, found, error);
+    if (status != KDINR_ERROR_DATA && status != KDINR_ERROR_TRAINING) return status;
+    *found = (trial){-(double)INFINITY, (double)INFINITY, 0.0};
+    return KDINR_OK;
 }
 
-/* Networks as large as the file of residuals; if they do better, smaller ones.
+/* Networks from small to large or back, until they have the target: large ones take long.
  *  best  in: of residuals; out: of whichever is better
  *  won   out: that is the file of networks */
 static kdinr_status search_network(const search *s, trial *best, bool *won, kdinr_error *error)
 {
-    const double target = s->options->psnr;
-    kdinr_options options = *s->options;
-    trial last = {0}, before = {0};
+    kd_aim aim = {.target = s->options->psnr, .alone = best->data_bytes / best->bytes};
+    double ratio;
 
-    options.max_error = 0.0;
-    options.ratio = best->data_bytes / best->bytes;
     *won = false;
-    for (int i = 0; i < MOST_TRAININGS; i++) {
-        const kdinr_status status = attempt(s, &options, &last, error);
+    while (kd_aim_next(&aim, &ratio)) {
+        trial found;
 
-        if (status == KDINR_ERROR_DATA || status == KDINR_ERROR_TRAINING) return KDINR_OK;
-        KD_TRY(status);
-        if (is_better(&last, best, target)) {
-            *best = last;
+        KD_TRY(attempt_networks(s, ratio, &found, error));
+        if (isfinite(found.bytes)) ratio = found.data_bytes / found.bytes;
+        aim.trials[aim.n++] = (kd_aim_trial){ratio, fmin(found.psnr, MOST_PSNR)};
+        if (is_better(&found, best, aim.target)) {
+            *best = found;
             *won = true;
             KD_TRY(move_file(s, s->attempt, s->network, error));
         }
-        if (i == 0 && last.psnr < target - TOLERANCE_DB) break;
-        if (fabs(last.psnr - target) <= TOLERANCE_DB) break;
-        options.ratio = next_ratio(&last, &before, target);
-        before = last;
+        if (fabs(found.psnr - aim.target) <= KDINR_PSNR_TOLERANCE) break;
     }
     return KDINR_OK;
 }
