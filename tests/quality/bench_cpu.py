@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The cpu backend against this machine's matrix product, PyTorch and the plain reference.
 
-    bench_cpu.py BENCH_BACKENDS [--quick] [--threads 1,2] [--compile]
+    bench_cpu.py BENCH_BACKENDS [--quick] [--depths 2,3,10] [--threads 1,2] [--compile]
 
 BENCH_BACKENDS is the program of that name in the build's bin folder. Needs numpy (its OpenBLAS
 gives the peak: sgemm of 2048 x 2048) and, if found, PyTorch (`pip install torch`). Everything that
@@ -165,6 +165,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench")
     parser.add_argument("--quick", action="store_true", help="depth 3 and 4 inputs only")
+    parser.add_argument("--depths", default="2,3,10", help="residual blocks [2,3,10]")
     parser.add_argument("--threads", default="1,2", help="numbers of threads [1,2]")
     parser.add_argument("--compile", action="store_true", help="let PyTorch compile the network")
     arguments = parser.parse_args()
@@ -175,7 +176,8 @@ def main():
     print("m, depth, inputs, threads; sgemm GFLOP/s; training samples/s, share of sgemm; decoding "
           "samples/s, share;\n  / PyTorch: training at 2048, at its best batch, decoding; 2 threads "
           "/ 1: training, decoding; memory of training beside the batch")
-    shapes = [(3, 4)] if arguments.quick else [(d, i) for d in (2, 3, 10) for i in (3, 4)]
+    depths = list(map(int, arguments.depths.split(",")))
+    shapes = [(3, 4)] if arguments.quick else [(d, i) for d in depths for i in (3, 4)]
     one_thread = {}
     for threads in map(int, arguments.threads.split(",")):
         for depth, n_inputs in shapes:
