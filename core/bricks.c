@@ -180,11 +180,11 @@ int kd_bricks_windows(const int *starts, int n_windows, double s, kd_window_part
     }
     const int first = starts[w], last = starts[w + 1] - 1;
     if (s <= last) {
-        parts[0] = (kd_window_part){w, kd_bricks_local_time(first, last, s), 1.0f};
+        parts[0] = (kd_window_part){w, kd_bricks_local_time(first, last, s), s - first, 1.0f};
         return 1;
     }
     const float f = (float)(s - last);
-    parts[0] = (kd_window_part){w, kd_bricks_local_time(first, last, last), 1.0f - f};
-    parts[1] = (kd_window_part){w + 1, starts[w + 2] - starts[w + 1] > 1 ? -1.0f : 0.0f, f};
+    parts[0] = (kd_window_part){w, kd_bricks_local_time(first, last, last), last - first, 1.0f - f};
+    parts[1] = (kd_window_part){w + 1, starts[w + 2] - starts[w + 1] > 1 ? -1.0f : 0.0f, 0.0, f};
     return 2;
 }

@@ -111,6 +111,7 @@ double kd_bricks_step(const double *times, int n_steps, double time);
 typedef struct kd_window_part {
     int window;
     float local; /* time coordinate in [-1,1] */
+    double at;   /* the same in steps from the window's first */
     float weight;
 } kd_window_part;
 

@@ -82,10 +82,8 @@ static int list_window(const kd_track *track, const kd_window *window, int numbe
 {
     if (!window->closing || track->no_networks) return 0;
     for (int b = 0; b < track->n_bricks; b++) {
-        kd_net_shape shape = track->plan.teacher;
+        const kd_net_shape shape = kd_plan_student_shape(&track->plan, window->sizes[b].width);
 
-        shape.n_inputs = 4;
-        shape.width = window->sizes[b].width;
         units[b] = (unit){
             .number = number + b, .holder = window->holders[b], .trainer = &window->trainers[b]};
         if (varies(track, window, b)) {

@@ -1,10 +1,10 @@
-/* Stage 2, model aggregation. Samples are made a pool at a time, so that each teacher answers many
- * coordinates per call; batches are consecutive rows of the pool and mix all steps evenly. */
+/* Stage 2, model aggregation: students start from teachers and are trained on what pool.c draws. */
 #include "distill.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool.h"
 #include "quant.h"
 #include "rng.h"
 #include "share.h"
@@ -15,178 +15,6 @@ enum { POOL_ROWS = 1 << 15, PROBE_ROWS = 2048 };
 /* A student that starts from a teacher has this share of the teacher's parameters, the rest of
  * random ones: more learns worse to move in time, less forgets what the teacher knew. */
 static const float TEACHERS_SHARE = 0.6f;
-
-/* Batches of stage 2. */
-typedef struct pool {
-    kd_run *run;
-    const kd_lesson *lesson;
-    const kd_student_plan *plan;
-    kd_student *student;
-    kd_schedule schedule;
-    kd_rounding rounding;
-    kd_supply supply;
-    kd_source source;
-    kd_sampler *sampler;
-    uint64_t key;
-    int n_active;      /* steps that have present samples */
-    kd_answer *learnt; /* [n_active] what is learnt of each */
-    bool here;         /* is this the process that trains? */
-    void **answerers;  /* [n_active] backend states of the teachers, NULL where there is none */
-    uint64_t first;    /* row 0 of the pool is this sample; UINT64_MAX: empty */
-    size_t n;          /* rows */
-    float *coords;     /* [n][4] */
-    float *targets;    /* [n][n_components] */
-    float *asked;      /* [n][3] coordinates put to one teacher */
-    float *answers;    /* [n][n_components] */
-    size_t *at;        /* [n] sample indices in the brick */
-} pool;
-
-static void pool_free(pool *p)
-{
-    for (int i = 0; i < p->n_active; i++) {
-        p->run->backend->close(p->answerers[i]);
-    }
-    kd_sampler_free(p->sampler);
-    free(p->learnt);
-    free(p->answerers);
-    free(p->coords);
-    free(p->targets);
-    free(p->asked);
-    free(p->answers);
-    free(p->at);
-}
-
-static kdinr_status pool_allocate(pool *p, kdinr_error *error)
-{
-    const size_t n_steps = (size_t)p->lesson->n_steps, nc = (size_t)p->lesson->n_components;
-
-    p->learnt = malloc(n_steps * sizeof *p->learnt);
-    p->answerers = calloc(n_steps, sizeof *p->answerers);
-    p->coords = malloc(p->n * 4 * sizeof *p->coords);
-    p->targets = malloc(p->n * nc * sizeof *p->targets);
-    p->asked = malloc(p->n * 3 * sizeof *p->asked);
-    p->answers = malloc(p->n * nc * sizeof *p->answers);
-    p->at = malloc(p->n * sizeof *p->at);
-    if (p->learnt == NULL || p->answerers == NULL || p->coords == NULL || p->targets == NULL ||
-        p->asked == NULL || p->answers == NULL || p->at == NULL) {
-        return kd_fail_memory(error, p->n * (10 + 2 * nc) * sizeof(float), "distillation pool");
-    }
-    return KDINR_OK;
-}
-
-/* What is learnt of step t: its data or else its teacher's answers, re-mapped from the step's range
- * to the window's. */
-static kd_answer describe_answer(const pool *p, int t)
-{
-    const kd_lesson *lesson = p->lesson;
-    const kd_teacher *teacher = lesson->teachers[t];
-    kd_answer answer = {.classes = lesson->classes[t],
-                        .values = lesson->values[t],
-                        .net = teacher->params == NULL ? NULL : &teacher->net,
-                        .params = teacher->params,
-                        .time = kd_bricks_local_time(0, lesson->n_steps - 1, t)};
-
-    for (int c = 0; c < lesson->n_components; c++) {
-        const double to[2] = {p->student->range[c][0], p->student->range[c][1]};
-        kd_teacher_remap(teacher->range[c], to, &answer.scale[c], &answer.offset[c]);
-    }
-    return answer;
-}
-
-static kdinr_status pool_open_teachers(pool *p, kdinr_error *error)
-{
-    const kd_backend_config config = kd_backend_evaluation(p->run->options);
-
-    for (int t = 0; t < p->lesson->n_steps; t++) {
-        if (!p->lesson->teachers[t]->present) continue;
-        const int i = p->n_active++;
-        const kd_answer *answer = &p->learnt[i];
-
-        p->learnt[i] = describe_answer(p, t);
-        if (answer->net == NULL || answer->values != NULL) continue;
-        KD_TRY(p->run->backend->open(answer->net, &config, &p->answerers[i], error));
-        KD_TRY(p->run->backend->set_params(p->answerers[i], answer->params, error));
-    }
-    return KDINR_OK;
-}
-
-/* Sample rows row, row + n_active, ... of the pool belong to one step: choose where to ask. */
-static size_t pool_choose(pool *p, uint64_t first, size_t row, const uint8_t *classes)
-{
-    const kd_lesson *lesson = p->lesson;
-    size_t n = 0;
-
-    for (; row < p->n; row += (size_t)p->n_active, n++) {
-        int index[3];
-
-        kd_sampler_draw(p->sampler, p->key, first + row, classes, index);
-        kd_bricks_coords(lesson->brick, index, p->asked + n * 3);
-        p->at[n] = kd_bricks_at(lesson->brick, index);
-    }
-    return n;
-}
-
-/* p->answers = what the data says at the chosen places, or else the teacher of active step i. */
-static kdinr_status pool_ask(pool *p, int i, size_t n, kdinr_error *error)
-{
-    const size_t nc = (size_t)p->lesson->n_components;
-
-    if (p->answerers[i] != NULL) {
-        return p->run->backend->evaluate(p->answerers[i], p->asked, n, p->answers, error);
-    }
-    const float *data = p->learnt[i].values;
-    for (size_t k = 0; k < n; k++) {
-        for (size_t c = 0; c < nc; c++) {
-            p->answers[k * nc + c] = data == NULL ? -1.0f : data[p->at[k] * nc + c];
-        }
-    }
-    return KDINR_OK;
-}
-
-/* Answers, re-mapped, into their rows. */
-static void pool_scatter(pool *p, size_t row, const kd_answer *learnt, size_t n)
-{
-    const size_t nc = (size_t)p->lesson->n_components;
-
-    for (size_t i = 0; i < n; i++, row += (size_t)p->n_active) {
-        memcpy(p->coords + row * 4, p->asked + i * 3, 3 * sizeof *p->coords);
-        p->coords[row * 4 + 3] = learnt->time;
-        for (size_t c = 0; c < nc; c++) {
-            const float a = p->answers[i * nc + c];
-            const float answer = a < -1.0f ? -1.0f : a > 1.0f ? 1.0f : a;
-
-            p->targets[row * nc + c] = (float)(answer * learnt->scale[c] + learnt->offset[c]);
-        }
-    }
-}
-
-static kdinr_status pool_fill(pool *p, uint64_t first, kdinr_error *error)
-{
-    for (int i = 0; i < p->n_active; i++) {
-        const size_t n_active = (size_t)p->n_active;
-        const size_t row = ((size_t)i + n_active - (size_t)(first % n_active)) % n_active;
-        const size_t n = pool_choose(p, first, row, p->learnt[i].classes);
-
-        KD_TRY(pool_ask(p, i, n, error));
-        pool_scatter(p, row, &p->learnt[i], n);
-    }
-    p->first = first;
-    return KDINR_OK;
-}
-
-static kdinr_status draw_from_pool(void *user, uint64_t first, size_t n, float *coords,
-                                   float *targets, kdinr_error *error)
-{
-    pool *p = user;
-    const size_t nc = (size_t)p->lesson->n_components;
-
-    if (p->first == UINT64_MAX || first < p->first || first + n > p->first + p->n) {
-        KD_TRY(pool_fill(p, first, error));
-    }
-    memcpy(coords, p->coords + (first - p->first) * 4, n * 4 * sizeof *coords);
-    memcpy(targets, p->targets + (first - p->first) * nc, n * nc * sizeof *targets);
-    return KDINR_OK;
-}
 
 /* Range of the window: the union of its steps'. Returns whether the student is a constant. */
 static bool window_range(const kd_lesson *lesson, kd_student *student)
@@ -265,8 +93,13 @@ static kdinr_status initialise(const kd_run *run, const kd_lesson *lesson,
     return teacher == NULL ? KDINR_OK : start_from(teacher, student, error);
 }
 
+static size_t count_probes(const kd_pool *p)
+{
+    return p->n < PROBE_ROWS ? p->n : PROBE_ROWS;
+}
+
 /* How much each tensor's rounding would hurt, at the first rows of the pool. */
-static kdinr_status probe_pool(const pool *p, const float *params, double *sensitivity,
+static kdinr_status probe_pool(const kd_pool *p, const float *params, double *sensitivity,
                                kdinr_error *error)
 {
     const kdinr_options *options = p->run->options;
@@ -275,60 +108,42 @@ static kdinr_status probe_pool(const pool *p, const float *params, double *sensi
                                   &p->student->net,
                                   params,
                                   p->coords,
-                                  p->n < PROBE_ROWS ? p->n : PROBE_ROWS,
+                                  count_probes(p),
                                   kd_rng_key(options->seed, p->plan->stream)};
     return kd_quant_measure(&probe, sensitivity, error);
 }
 
 static kdinr_status choose_units(void *user, const float *params, float *units, kdinr_error *error)
 {
-    const pool *p = user;
+    const kd_pool *p = user;
     double sensitivity[KD_KDM_MAX_TENSORS];
 
     /* Nobody has filled the pool where the backend draws itself. */
-    if (p->first == UINT64_MAX) KD_TRY(pool_fill(user, 0, error));
+    if (p->first == UINT64_MAX) KD_TRY(kd_pool_fill(user, 0, error));
     KD_TRY(probe_pool(p, params, sensitivity, error));
     return kd_quant_units(&p->student->net, params, sensitivity, p->plan->size, units, error);
 }
 
 /* The same at places that stand for the whole brick. */
-static kdinr_status measure_sensitivity(pool *p, kdinr_error *error)
+static kdinr_status measure_sensitivity(kd_pool *p, kdinr_error *error)
 {
-    kd_sampler_free(p->sampler);
-    p->sampler = NULL;
-    KD_TRY(kd_sampler_create(&p->lesson->blocks, p->lesson->entropy, p->lesson->present,
-                             KDINR_SAMPLING_UNIFORM, 0.0, &p->sampler, error));
-    p->n = p->n < PROBE_ROWS ? p->n : PROBE_ROWS;
-    KD_TRY(pool_fill(p, 0, error));
+    KD_TRY(kd_pool_spread(p, count_probes(p), error));
     return probe_pool(p, p->student->params, p->student->sensitivity, error);
 }
 
 static kdinr_status finish(void *user, kdinr_error *error)
 {
-    pool *p = user;
+    kd_pool *p = user;
     kd_student *student = p->student;
 
     if (p->here) KD_TRY(measure_sensitivity(p, error));
     kd_share_of(p->run->share, p->lesson->trainer);
+    KD_TRY(kd_share_bytes(p->run->share, student->modes, kd_pool_count_modes(p), error));
     return kd_share_bytes(p->run->share, student->sensitivity, sizeof student->sensitivity, error);
 }
 
-/* What the process that trains needs. */
-static kdinr_status open_pool(pool *p, kdinr_error *error)
-{
-    const kdinr_options *options = p->run->options;
-    const kd_lesson *lesson = p->lesson;
-
-    KD_TRY(pool_allocate(p, error));
-    KD_TRY(pool_open_teachers(p, error));
-    KD_TRY(kd_sampler_create(&lesson->blocks, lesson->entropy, lesson->present, options->sampling,
-                             options->epsilon, &p->sampler, error));
-    p->supply = kd_sampler_supply(p->sampler, lesson->brick, p->key, p->n_active, p->learnt);
-    return KDINR_OK;
-}
-
 /* The student's initial parameters and, where it is trained, the batches. */
-static kdinr_status prepare(pool *p, kdinr_error *error)
+static kdinr_status prepare(kd_pool *p, kdinr_error *error)
 {
     const size_t batch = p->plan->schedule.batch;
 
@@ -336,8 +151,10 @@ static kdinr_status prepare(pool *p, kdinr_error *error)
     p->key = kd_rng_key(p->run->options->seed, ~p->plan->stream);
     p->n = batch > POOL_ROWS ? batch : POOL_ROWS / batch * batch;
     KD_TRY(initialise(p->run, p->lesson, p->plan, p->student, error));
-    if (p->here) KD_TRY(open_pool(p, error));
-    p->source = (kd_source){draw_from_pool, p, &p->supply};
+    p->student->modes = calloc(kd_pool_count_modes(p) + 1, sizeof *p->student->modes);
+    if (p->student->modes == NULL) return kd_fail_memory(error, kd_pool_count_modes(p), "modes");
+    if (p->here) KD_TRY(kd_pool_open(p, error));
+    p->source = (kd_source){kd_pool_draw, p, &p->supply};
     p->rounding = (kd_rounding){choose_units, p};
     p->schedule = p->plan->schedule;
     p->schedule.rounding = p->plan->size > 0.0 ? &p->rounding : NULL;
@@ -345,21 +162,21 @@ static kdinr_status prepare(pool *p, kdinr_error *error)
 }
 
 /* pools, trainings: scratch [n] */
-static kdinr_status train(kd_run *run, const kd_distill_task *tasks, size_t n, pool *pools,
+static kdinr_status train(kd_run *run, const kd_distill_task *tasks, size_t n, kd_pool *pools,
                           kd_training *trainings, kdinr_error *error)
 {
     size_t n_trainings = 0;
 
     for (size_t i = 0; i < n; i++) {
         kd_student *student = tasks[i].student;
-        pool *p = &pools[i];
+        kd_pool *p = &pools[i];
 
-        *p = (pool){.run = run,
-                    .lesson = &tasks[i].lesson,
-                    .plan = &tasks[i].plan,
-                    .student = student,
-                    .here = tasks[i].lesson.trainer == kd_share_rank(run->share),
-                    .first = UINT64_MAX};
+        *p = (kd_pool){.run = run,
+                       .lesson = &tasks[i].lesson,
+                       .plan = &tasks[i].plan,
+                       .student = student,
+                       .here = tasks[i].lesson.trainer == kd_share_rank(run->share),
+                       .first = UINT64_MAX};
         if (window_range(p->lesson, student)) {
             KD_TRY(kd_run_advance(run, p->plan->schedule.work, error));
             continue;
@@ -380,7 +197,7 @@ static kdinr_status train(kd_run *run, const kd_distill_task *tasks, size_t n, p
 kdinr_status kd_distill_train(kd_run *run, const kd_distill_task *tasks, size_t n,
                               kdinr_error *error)
 {
-    pool *pools = calloc(n, sizeof *pools);
+    kd_pool *pools = calloc(n, sizeof *pools);
     kd_training *trainings = calloc(n, sizeof *trainings);
     kdinr_status status;
 
@@ -393,7 +210,7 @@ kdinr_status kd_distill_train(kd_run *run, const kd_distill_task *tasks, size_t 
         status = train(run, tasks, n, pools, trainings, error);
     }
     for (size_t i = 0; i < n; i++) {
-        if (pools != NULL) pool_free(&pools[i]);
+        if (pools != NULL) kd_pool_free(&pools[i]);
         if (status != KDINR_OK) kd_student_free(tasks[i].student);
     }
     free(pools);
@@ -404,5 +221,7 @@ kdinr_status kd_distill_train(kd_run *run, const kd_distill_task *tasks, size_t 
 void kd_student_free(kd_student *student)
 {
     free(student->params);
+    free(student->modes);
     student->params = NULL;
+    student->modes = NULL;
 }

@@ -24,6 +24,7 @@ typedef struct kd_lesson {
 typedef struct kd_student {
     kd_net net;
     float *params; /* [net.n_params], owned; NULL: constant */
+    int8_t *modes; /* [n_steps][net.n_inputs - 4] of time, owned; NULL: constant, or none */
     float range[KD_KDM_MAX_COMPONENTS][2];
     double sensitivity[KD_KDM_MAX_TENSORS]; /* see kd_quant_measure */
     kd_outcome outcome;

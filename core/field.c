@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bricks.h"
+#include "modes.h"
 #include "status.h"
 #include "volume.h"
 
@@ -174,9 +175,11 @@ static kdinr_status read_piece(kd_field *field, const brick_read *read, const si
     const span *x = &read->spans[0], *y = &read->spans[1], *z = &read->spans[2];
 
     if (!constant) {
-        const kd_grid grid = {.axes = {x->local + from[0], y->local + from[1], z->local + from[2]},
-                              .n = {n[0], n[1], n[2]},
-                              .time = read->part->local};
+        kd_grid grid = {.axes = {x->local + from[0], y->local + from[1], z->local + from[2]},
+                        .n = {n[0], n[1], n[2]}};
+        kd_modes_inputs(network->modes, field->array->n_modes,
+                        kd_network_steps(field->array, read->network), read->part->at,
+                        read->part->local, grid.times);
         KD_TRY(field->backend->evaluate_grid(field->states[read->network], &grid, field->outputs,
                                              error));
     }

@@ -223,6 +223,9 @@ typedef struct kdinr_options {
     int window;    /**< time steps per student, 1..1024; 0: chosen */
     int n_steps;   /**< steps that will be pushed, if known; 0: not known (assumes 16 when planning)
                     */
+    int modes;     /**< of time, 0..4: how the data mostly moves, as its leading principal
+                        components along time, which students read beside time. Default 2; 0 in
+                        the paper */
 
     /* The network. */
     kdinr_network network;

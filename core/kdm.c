@@ -184,7 +184,9 @@ static kdinr_status write_meta(kd_writer *writer, const kd_model *model, kdinr_e
 
 /* ---- NETS ---- */
 
-static void write_network(kd_writer *writer, const kd_model_array *array, const kd_network *network)
+/* n_steps: of its window */
+static void write_network(kd_writer *writer, const kd_model_array *array, const kd_network *network,
+                          int n_steps)
 {
     const int n_ends = network->kind == KD_NETWORK_CONSTANT ? 1 : 2;
 
@@ -201,6 +203,9 @@ static void write_network(kd_writer *writer, const kd_model_array *array, const 
     if (network->kind == KD_NETWORK_QUANTISED) {
         kd_put_bytes(writer, network->steps, (size_t)kd_tensor_count(array, network));
     }
+    if (network->kind != KD_NETWORK_CONSTANT && array->n_modes > 0) {
+        kd_put_bytes(writer, network->modes, (size_t)n_steps * (size_t)array->n_modes);
+    }
 }
 
 static kdinr_status write_nets(kd_writer *writer, const kd_model *model, kdinr_error *error)
@@ -215,7 +220,7 @@ static kdinr_status write_nets(kd_writer *writer, const kd_model *model, kdinr_e
         const size_t n_networks = kd_network_count(array);
 
         for (size_t n = 0; n < n_networks; n++) {
-            write_network(&records, array, &array->networks[n]);
+            write_network(&records, array, &array->networks[n], kd_network_steps(array, n));
         }
     }
     KD_TRY_DONE(kd_writer_check(&records, "network records", error));
@@ -325,7 +330,7 @@ typedef struct section {
     kd_writer content;
 } section;
 
-enum { META, NETS, CODE, MASK, RESI, AXES, FORM, PACK, N_SECTIONS };
+enum { META, NETS, CODE, MASK, RESI, AXES, FORM, PACK, MODE, N_SECTIONS };
 
 /* A file that the reader would refuse must not be written. */
 static kdinr_status check_networks(const kd_model *model, int a, kdinr_error *error)
@@ -334,6 +339,7 @@ static kdinr_status check_networks(const kd_model *model, int a, kdinr_error *er
 
     for (size_t n = 0; n < n_networks; n++) {
         KD_TRY(kd_check_network(model, a, n, KDINR_ERROR_ARGUMENT, error));
+        KD_TRY(kd_check_modes(model, a, n, KDINR_ERROR_ARGUMENT, error));
         KD_TRY(kd_check_params(model, a, n, KDINR_ERROR_ARGUMENT, error));
     }
     return KDINR_OK;
@@ -360,7 +366,8 @@ static kdinr_status join_sections(const section *sections, uint8_t **bytes, size
                                   kdinr_error *error)
 {
     const bool is_1_1 = sections[RESI].content.size + sections[AXES].content.size > 0;
-    const int minor = sections[PACK].content.size > 0   ? 3
+    const int minor = sections[MODE].content.size > 0   ? 4
+                      : sections[PACK].content.size > 0 ? 3
                       : sections[FORM].content.size > 0 ? 2
                                                         : is_1_1; /* the least that is needed */
     kd_writer file = {0};
@@ -401,8 +408,9 @@ static kdinr_status join_sections(const section *sections, uint8_t **bytes, size
 
 kdinr_status kd_kdm_pack(const kd_model *model, uint8_t **bytes, size_t *size, kdinr_error *error)
 {
-    section sections[N_SECTIONS] = {{.id = "META"}, {.id = "NETS"}, {.id = "CODE"}, {.id = "MASK"},
-                                    {.id = "RESI"}, {.id = "AXES"}, {.id = "FORM"}, {.id = "PACK"}};
+    section sections[N_SECTIONS] = {{.id = "META"}, {.id = "NETS"}, {.id = "CODE"},
+                                    {.id = "MASK"}, {.id = "RESI"}, {.id = "AXES"},
+                                    {.id = "FORM"}, {.id = "PACK"}, {.id = "MODE"}};
     kdinr_status status;
 
     *bytes = NULL;
@@ -415,6 +423,7 @@ kdinr_status kd_kdm_pack(const kd_model *model, uint8_t **bytes, size_t *size, k
     KD_TRY_DONE(kd_write_residuals(&sections[RESI].content, model, error));
     KD_TRY_DONE(kd_write_axes(&sections[AXES].content, model, error));
     KD_TRY_DONE(kd_write_forms(&sections[FORM].content, model, error));
+    KD_TRY_DONE(kd_write_modes(&sections[MODE].content, model, error));
     KD_TRY_DONE(join_sections(sections, bytes, size, error));
 
 done:

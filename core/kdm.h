@@ -10,7 +10,7 @@
 
 enum {
     KD_KDM_MAJOR = 1,
-    KD_KDM_MINOR = 3,
+    KD_KDM_MINOR = 4,
     KD_KDM_MAX_DIM = 1 << 20, /* points per axis */
     KD_KDM_MAX_STEPS = 1 << 20,
     KD_KDM_MAX_ARRAYS = 64,
@@ -37,8 +37,10 @@ typedef struct kd_network {
     int width, depth;                      /* m, d; 0 when constant */
     float range[KD_KDM_MAX_COMPONENTS][2]; /* values that outputs -1 and +1 stand for */
     uint8_t steps[KD_KDM_MAX_TENSORS];     /* QUANTISED: step codes, one a tensor */
-    int16_t *codes;                        /* QUANTISED: [n_params], within +-32767, owned */
-    float *params; /* FLOAT16, FLOAT32: [n_params], owned (rounded if FLOAT16) */
+    int8_t *modes;  /* [steps of the window][array's n_modes] of time, as modes.h has them, owned;
+                       NULL: none, or constant */
+    int16_t *codes; /* QUANTISED: [n_params], within +-32767, owned */
+    float *params;  /* FLOAT16, FLOAT32: [n_params], owned (rounded if FLOAT16) */
 } kd_network;
 
 /** What a sample is, when it is not a value the networks answer for. Numbers are stored. */
@@ -85,6 +87,7 @@ typedef struct kd_model_array {
     int *window_starts; /* [n_windows + 1]: window w holds steps [w]..[w + 1]-1; owned */
     int block_layers;   /* as in kd_net_shape, like: */
     kd_form form;
+    int n_modes; /* of time, which its networks read beside it; 0..KD_NET_MAX_MODES */
     float omega_first, omega_hidden;
     kd_network *networks; /* [n_windows][bricks z][bricks y][bricks x]; owned; NULL until loaded */
     int n_masks;          /* distinct missing-value maps; 0: nothing is missing */
@@ -130,8 +133,8 @@ float kd_kdm_step(uint8_t code);
 /** Round to the nearest float16 and back (ties to even; overflow to infinity). */
 float kd_kdm_round_float16(float value);
 
-/** Fill `net`'s layer table (widths, offsets, frequencies) for one network of an array with
- *  n_inputs = 4. The network must not be CONSTANT. */
+/** Fill `net`'s layer table (widths, offsets, frequencies) for one network of an array, which must
+ *  not be CONSTANT. */
 void kd_kdm_net(const kd_model_array *array, const kd_network *network, kd_net *net);
 
 /** dst[n_params] = the parameters that a decoder uses. */
@@ -143,6 +146,12 @@ void kd_kdm_samples(const int dims[3], kdinr_association association, int sample
 /** Networks of one array: windows times bricks. The array must have passed kd_check_array, or be
  *  one that the encoder fills. */
 size_t kd_network_count(const kd_model_array *array);
+
+/** Steps of the window that network n of an array belongs to. */
+int kd_network_steps(const kd_model_array *array, size_t n);
+
+/** Free what a network owns. */
+void kd_network_release(kd_network *network);
 
 /** Make a network that is one constant: the middle of the array's range. */
 void kd_network_middle(const kd_model_array *array, kd_network *network);

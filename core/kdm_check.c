@@ -259,6 +259,26 @@ kdinr_status kd_check_network(const kd_model *model, int a, size_t n, kdinr_stat
     return KDINR_OK;
 }
 
+kdinr_status kd_check_modes(const kd_model *model, int a, size_t n, kdinr_status status,
+                            kdinr_error *error)
+{
+    const kd_model_array *array = &model->arrays[a];
+    const kd_network *network = &array->networks[n];
+    const int n_elements = kd_network_steps(array, n) * array->n_modes;
+
+    if (network->kind == KD_NETWORK_CONSTANT || n_elements == 0) return KDINR_OK;
+    if (network->modes == NULL) {
+        return kd_fail(error, status, "array %d, network %zu: it has no modes, the array has %d", a,
+                       n, array->n_modes);
+    }
+    for (int i = 0; i < n_elements; i++) {
+        if (network->modes[i] >= -INT8_MAX) continue;
+        return kd_fail(error, status, "array %d, network %zu: element %d of its modes is %d", a, n,
+                       i, network->modes[i]);
+    }
+    return KDINR_OK;
+}
+
 kdinr_status kd_check_params(const kd_model *model, int a, size_t n, kdinr_status status,
                              kdinr_error *error)
 {

@@ -139,6 +139,11 @@ kdinr_status kd_read_axes(const kd_source *from, kd_model *model, kdinr_error *e
 kdinr_status kd_write_forms(kd_writer *writer, const kd_model *model, kdinr_error *error);
 kdinr_status kd_read_forms(const kd_source *from, kd_model *model, kdinr_error *error);
 
+/** Section MODE (kdm_form.c): write it, nothing if no array has modes; read it, if it is there.
+ *  errors  MEMORY; IO, FORMAT, MEMORY */
+kdinr_status kd_write_modes(kd_writer *writer, const kd_model *model, kdinr_error *error);
+kdinr_status kd_read_modes(const kd_source *from, kd_model *model, kdinr_error *error);
+
 /** Section PACK (kdm_pack.c), with the section CODE that belongs to it: write both; read the table
  *  of packs, if it is there.
  *  errors  ARGUMENT (a pack is too long), MEMORY; IO, FORMAT, MEMORY */
@@ -185,9 +190,13 @@ kdinr_status kd_check_lists(const kd_model *model, int a, kdinr_status status, k
 kdinr_status kd_check_step_masks(const kd_model *model, int a, kdinr_status status,
                                  kdinr_error *error);
 
-/** Kind, width, depth and ranges of network `n` of array `a`; not its parameters. */
+/** Kind, width, depth and ranges of network `n` of array `a`; not its modes and parameters. */
 kdinr_status kd_check_network(const kd_model *model, int a, size_t n, kdinr_status status,
                               kdinr_error *error);
+
+/** Modes of network `n` of array `a`. */
+kdinr_status kd_check_modes(const kd_model *model, int a, size_t n, kdinr_status status,
+                            kdinr_error *error);
 
 /** Bound, unit, base and group of array `a` (kdm_residual.c). */
 kdinr_status kd_check_bound(const kd_model *model, int a, kdinr_status status, kdinr_error *error);

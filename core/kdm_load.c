@@ -42,6 +42,21 @@ static kdinr_status unpack_nets(kd_reader *section, uint8_t **records, size_t *s
                                    "section NETS", error);
 }
 
+static kdinr_status read_modes(kd_reader *reader, kd_model *model, int a, size_t n,
+                               kdinr_error *error)
+{
+    const kd_model_array *array = &model->arrays[a];
+    kd_network *network = &array->networks[n];
+    const size_t size = (size_t)kd_network_steps(array, n) * (size_t)array->n_modes;
+
+    if (network->kind == KD_NETWORK_CONSTANT || size == 0) return KDINR_OK;
+    const uint8_t *bytes = kd_get_bytes(reader, size);
+    KD_TRY(kd_reader_check(reader, error));
+    KD_TRY(kd_allocate(size, 1, "modes", &network->modes, error));
+    memcpy(network->modes, bytes, size);
+    return kd_check_modes(model, a, n, KDINR_ERROR_FORMAT, error);
+}
+
 static kdinr_status read_network(kd_reader *reader, kd_model *model, int a, size_t n,
                                  kdinr_error *error)
 {
@@ -65,7 +80,8 @@ static kdinr_status read_network(kd_reader *reader, kd_model *model, int a, size
         const uint8_t *steps = kd_get_bytes(reader, n_tensors);
         if (steps != NULL) memcpy(network->steps, steps, n_tensors);
     }
-    return kd_reader_check(reader, error);
+    KD_TRY(kd_reader_check(reader, error));
+    return read_modes(reader, model, a, n, error);
 }
 
 static kdinr_status read_records(kd_reader *reader, kd_model *model, kdinr_error *error)

@@ -64,7 +64,7 @@ float kd_kdm_round_float16(float value)
 
 void kd_kdm_net(const kd_model_array *array, const kd_network *network, kd_net *net)
 {
-    const kd_net_shape shape = {.n_inputs = 4,
+    const kd_net_shape shape = {.n_inputs = 4 + array->n_modes,
                                 .n_outputs = array->n_components,
                                 .width = network->width,
                                 .depth = network->depth,
@@ -125,6 +125,13 @@ size_t kd_network_count(const kd_model_array *array)
 {
     return (size_t)array->n_windows * (size_t)array->bricks[0] * (size_t)array->bricks[1] *
            (size_t)array->bricks[2];
+}
+
+int kd_network_steps(const kd_model_array *array, size_t n)
+{
+    const size_t window = n / (kd_network_count(array) / (size_t)array->n_windows);
+
+    return array->window_starts[window + 1] - array->window_starts[window];
 }
 
 void kd_network_middle(const kd_model_array *array, kd_network *network)
@@ -217,13 +224,19 @@ kdinr_status kd_list_tensors(const kd_model *model, size_t first, size_t n,
     return KDINR_OK;
 }
 
+void kd_network_release(kd_network *network)
+{
+    free(network->modes);
+    free(network->codes);
+    free(network->params);
+}
+
 void kd_free_loaded(kd_model_array *array)
 {
     const size_t n_networks = array->networks != NULL ? kd_network_count(array) : 0;
 
     for (size_t i = 0; i < n_networks; i++) {
-        free(array->networks[i].codes);
-        free(array->networks[i].params);
+        kd_network_release(&array->networks[i]);
     }
     for (int i = 0; array->masks != NULL && i < array->n_masks; i++) {
         free(array->masks[i].bytes);

@@ -213,6 +213,7 @@ kdinr_status kd_kdm_load_info(const char *path, kd_model *model, kdinr_error *er
     KD_TRY_DONE(read_meta(&reader, model, error));
     KD_TRY_DONE(kd_read_axes(&from, model, error));
     KD_TRY_DONE(kd_read_forms(&from, model, error));
+    KD_TRY_DONE(kd_read_modes(&from, model, error));
     model->minor = (int)from.minor;
     model->file_size = from.size;
     model->checksum = from.checksum;

@@ -332,8 +332,7 @@ static void free_networks(kd_model_array *array)
     const size_t n = kd_network_count(array);
 
     for (size_t i = 0; i < n; i++) {
-        free(array->networks[i].codes);
-        free(array->networks[i].params);
+        kd_network_release(&array->networks[i]);
     }
     free(array->networks);
     free(array->window_starts);

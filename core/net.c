@@ -97,6 +97,20 @@ int kd_net_width_for(const kd_net_shape *shape, double n_params)
     return low;
 }
 
+/* Weights of modes start smaller than the others: a mode jumps from step to step, and random sums
+ * of such jumps would have to be unlearnt. */
+static const float MODES_SHARE = 0.3f;
+
+/* Columns of the first layer's weights beyond the fourth, of modes. */
+static void shrink_modes(const kd_layer *first, float *weights)
+{
+    for (int o = 0; o < first->n_out; o++) {
+        for (int i = 4; i < first->n_in; i++) {
+            weights[o * first->n_in + i] *= MODES_SHARE;
+        }
+    }
+}
+
 static void fill_uniform(float *values, size_t n, double bound, uint64_t key, uint64_t *counter)
 {
     for (size_t i = 0; i < n; i++) {
@@ -120,13 +134,15 @@ void kd_net_initialise(const kd_net *net, float omega_hidden, uint64_t seed, uin
     for (int l = 0; l < net->n_layers; l++) {
         const kd_layer *layer = &net->layers[l];
         const double n_in = layer->n_in;
-        const double usual = l == 0 ? 1.0 / n_in : sqrt(6.0 / n_in) / (double)omega_hidden;
+        const double usual =
+            l == 0 ? 1.0 / fmin(n_in, 4.0) : sqrt(6.0 / n_in) / (double)omega_hidden;
         const double bound = reads_sum(net, l) ? 0.5 * usual : usual;
 
         fill_uniform(params + layer->weights, (size_t)layer->n_in * (size_t)layer->n_out, bound,
                      key, &counter);
         fill_uniform(params + layer->biases, (size_t)layer->n_out, 1.0 / sqrt(n_in), key, &counter);
     }
+    shrink_modes(&net->layers[0], params + net->layers[0].weights);
 }
 
 void kd_net_rescale(const kd_net *net, const double *scale, const double *offset, float *params)
@@ -181,7 +197,7 @@ void kd_net_add_time(const kd_net *teacher, const float *teacher_params, const k
         float *row = params + to->weights + (size_t)o * (size_t)to->n_in;
 
         memcpy(row, source, (size_t)from->n_in * sizeof *row);
-        row[from->n_in] = 0.0f;
+        memset(row + from->n_in, 0, (size_t)(to->n_in - from->n_in) * sizeof *row);
     }
     memcpy(params + to->biases, teacher_params + from->biases, rest * sizeof *params);
 }

@@ -18,7 +18,7 @@ typedef enum kd_form {
 
 /** What distinguishes one network of the family from another. */
 typedef struct kd_net_shape {
-    int n_inputs;     /* 3 or 4 */
+    int n_inputs;     /* 3; 4 and more: time and its modes too */
     int n_outputs;    /* 1..9 */
     int width;        /* m, 2..256 */
     int depth;        /* d, 1..32 */
@@ -39,7 +39,8 @@ void kd_net_layout(const kd_net_shape *shape, kd_net *net);
  *  shape->width is ignored. */
 int kd_net_width_for(const kd_net_shape *shape, double n_params);
 
-/** SIREN initialisation (Sitzmann et al., cited in sec. IV): first layer uniform in +-1/n_in,
+/** SIREN initialisation (Sitzmann et al., cited in sec. IV): first layer uniform in +-1/n_in
+ *  (columns of modes: not counted, and less),
  *  others in +-sqrt(6/n_in)/omega_hidden, half of that where NeurComp halves what is read: after
  *  blocks that sum; biases uniform in +-1/sqrt(n_in).
  *  params  out [net->n_params] */
@@ -59,8 +60,8 @@ size_t kd_net_tensor(const kd_net *net, int tensor, size_t *n);
  *  params  in/out [net->n_params] */
 void kd_net_round(const kd_net *net, const float *units, float *params);
 
-/** Start a 4-input network from a 3-input one of the same width, depth and block: same parameters,
- *  the time column zero.
+/** Start a network of time from a 3-input one of the same width, depth and block: same parameters,
+ *  the columns of time and its modes zero.
  *  params  out [student->n_params] */
 void kd_net_add_time(const kd_net *teacher, const float *teacher_params, const kd_net *student,
                      float *params);

@@ -12,6 +12,7 @@
 kdinr_options kdinr_options_default(void)
 {
     const kdinr_options options = {.ratio = 500,
+                                   .modes = 2,
                                    .omega_hidden = 30,
                                    .preset = KDINR_PRESET_DEFAULT,
                                    .effort = KDINR_EFFORT_NORMAL,
@@ -38,6 +39,7 @@ kdinr_options kdinr_options_paper(void)
 
     options.preset = KDINR_PRESET_PAPER;
     options.blocks = KDINR_BLOCKS_BOTTLENECK;
+    options.modes = 0;
     options.bricks[0] = options.bricks[1] = options.bricks[2] = 1;
     options.window = 1024;
     options.omega_first = 30;
@@ -68,6 +70,7 @@ kdinr_options kdinr_options_for(kdinr_preset preset, kdinr_network network)
     if (network == KDINR_NETWORK_KDINR) return options;
     options.network = network;
     options.blocks = KDINR_BLOCKS_EVEN;
+    options.modes = 0;
     options.omega_first = 30;
     options.optimizer = KDINR_OPTIMIZER_ADAM;
     options.teacher_rate = paper ? options.teacher_rate : own_rate(network);
@@ -105,6 +108,7 @@ static const number numbers[] = {
     INTEGER(bricks[1], true, 1, 64),
     INTEGER(bricks[2], true, 1, 64),
     INTEGER(window, true, 1, 1024),
+    INTEGER(modes, false, 0, KD_NET_MAX_MODES),
     INTEGER(n_steps, true, 1, 1 << 20),
     INTEGER(network, false, 0, 3),
     INTEGER(blocks, false, 0, 2),

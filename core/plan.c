@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "modes.h"
 #include "share.h"
 #include "status.h"
 
@@ -212,12 +213,12 @@ static kd_form form_of(const kdinr_options *options)
 }
 
 /* The smallest student there can be. */
-static kd_net_shape least_shape(const kdinr_options *options, int n_outputs)
+static kd_net_shape least_shape(const kdinr_options *options, int n_modes, int n_outputs)
 {
     const kd_form form = form_of(options);
     const bool bottleneck = options->blocks == KDINR_BLOCKS_BOTTLENECK;
 
-    return (kd_net_shape){.n_inputs = 4,
+    return (kd_net_shape){.n_inputs = 4 + n_modes,
                           .n_outputs = n_outputs,
                           .width = 2,
                           .depth = options->depth > 0 ? options->depth : 1,
@@ -277,21 +278,22 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
                           kdinr_error *error)
 {
     const double n_steps = kd_plan_steps(options), bits = kd_plan_bits(options);
-    kd_net_shape student = least_shape(options, input->n_components);
-
     memset(plan, 0, sizeof *plan);
     if (options->bricks[0] > 0) KD_TRY(check_bricks(options->bricks, input->samples, error));
     split(options, input->samples,
           options->width > 0 ? 0.0 : input->step_bytes * n_steps * 8.0 / bits, plan);
+    const double n_open = fmin(plan->window, n_steps);
+    plan->n_modes = kd_modes_count(options->modes, (int)n_open);
+    kd_net_shape student = least_shape(options, plan->n_modes, input->n_components);
+    const double each = NETWORK_BYTES + plan->n_modes * n_open; /* bytes, besides parameters */
     plan->keeps = keeps_steps(options, input, plan->window);
     budget(options, input->samples, plan);
     const double least = (double)kd_net_count(&student);
-    const double networks =
-        (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2] / fmin(plan->window, n_steps);
-    plan->params_per_step = (input->step_bytes - NETWORK_BYTES * networks) * 8.0 / bits;
+    const double networks = (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2] / n_open;
+    plan->params_per_step = (input->step_bytes - each * networks) * 8.0 / bits;
     plan->fixed_params = input->fixed_bytes * 8.0 / bits;
     /* the smallest network is of use with half the bits and more */
-    const double least_bytes = (least * bits / 16.0 + NETWORK_BYTES) * networks;
+    const double least_bytes = (least * bits / 16.0 + each) * networks;
     if (options->width == 0 && !input->constant && input->step_bytes < least_bytes) {
         return fail_ratio(options, input, least_bytes, error);
     }
@@ -299,6 +301,15 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
     plan->teacher = student;
     plan->teacher.n_inputs = 3;
     return KDINR_OK;
+}
+
+kd_net_shape kd_plan_student_shape(const kd_plan *plan, int width)
+{
+    kd_net_shape shape = plan->teacher;
+
+    shape.n_inputs = 4 + plan->n_modes;
+    shape.width = width;
+    return shape;
 }
 
 int kd_plan_teachers(const kdinr_options *options, const kd_plan *plan, int n_steps)
@@ -322,10 +333,9 @@ void kd_plan_students(const kdinr_options *options, const kd_plan *plan, int n_s
 {
     const double all = window_params(options, plan, n_steps, n_pushed);
     const bool rounded = options->width == 0 && options->weights == KDINR_WEIGHTS_QUANTISED;
-    kd_net_shape shape = plan->teacher;
+    const kd_net_shape shape = kd_plan_student_shape(plan, plan->teacher.width);
     double sum = 0.0;
 
-    shape.n_inputs = 4;
     for (int i = 0; i < n_bricks; i++) {
         sum += sqrt(weights[i]);
     }

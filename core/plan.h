@@ -11,6 +11,7 @@ typedef struct kd_plan {
     int bricks[3];
     int window;             /* steps per window; the last one may have fewer */
     kd_net_shape teacher;   /* 3 inputs; width and depth are the middle ones of the students */
+    int n_modes;            /* of time, inputs of the students beside time */
     double params_per_step; /* budget of all students of a window, divided by its steps */
     double fixed_params;    /* what kd_plan_input.fixed_bytes would buy */
     double teacher_samples; /* per teacher after a warm start */
@@ -49,6 +50,9 @@ int kd_plan_steps(const kdinr_options *options);
 /** Teachers of a brick in `n_steps` steps: one for each or, where the steps are kept, one for each
  *  window, or none with options->direct. */
 int kd_plan_teachers(const kdinr_options *options, const kd_plan *plan, int n_steps);
+
+/** The shape of a student as wide as `width`. */
+kd_net_shape kd_plan_student_shape(const kd_plan *plan, int width);
 
 /** How large one student is. */
 typedef struct kd_plan_student {

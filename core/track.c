@@ -106,6 +106,7 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
     memcpy(kd_track_array(track)->bricks, track->plan.bricks, sizeof track->plan.bricks);
     kd_track_array(track)->block_layers = track->plan.teacher.block_layers;
     kd_track_array(track)->form = track->plan.teacher.form;
+    kd_track_array(track)->n_modes = track->plan.n_modes;
     kd_track_array(track)->omega_hidden = track->plan.teacher.omega_hidden;
     kd_track_array(track)->omega_first = 1.0f; /* until the pilot has chosen it */
     return allocate(track, error);

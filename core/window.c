@@ -125,13 +125,11 @@ static kd_distill_task make_task(const kd_track *track, const kd_run *run, const
                    .entropy = window->entropy[b],
                    .present = window->present[b],
                    .trainer = window->trainers[b]},
-        .plan = {.shape = track->plan.teacher,
+        .plan = {.shape = kd_plan_student_shape(&track->plan, size->width),
                  .size = size->bytes,
                  .stream = kd_track_stream(track, 2, window->number + 1, b)},
         .student = &track->students[network_of(track, window, b)]};
 
-    task.plan.shape.n_inputs = 4;
-    task.plan.shape.width = size->width;
     task.plan.schedule = (kd_schedule){.samples = samples,
                                        .batch = kd_plan_batch(run->options, samples),
                                        .rate = run->options->student_rate,
@@ -152,7 +150,9 @@ static void keep_student(const kd_track *track, const seat *taken, const kd_dist
     network->width = constant ? 0 : task->plan.shape.width;
     network->depth = constant ? 0 : task->plan.shape.depth;
     network->params = student->params; /* the model owns them now */
+    network->modes = student->modes;
     student->params = NULL;
+    student->modes = NULL;
     track->network_samples[i] = (double)track->bricks[taken->brick].n * taken->window->n_steps;
 }
 
@@ -243,11 +243,9 @@ static kdinr_status size_students(const kd_track *track, const kd_run *run, kd_w
 /* Students of one width that the backend trains together. */
 static size_t count_of_width(const kd_track *track, const kd_run *run, int width)
 {
-    kd_net_shape shape = track->plan.teacher;
+    const kd_net_shape shape = kd_plan_student_shape(&track->plan, width);
     kd_net net;
 
-    shape.n_inputs = 4;
-    shape.width = width;
     kd_net_layout(&shape, &net);
     return kd_train_count(run, &net, kd_plan_batch(run->options, track->plan.student_samples));
 }

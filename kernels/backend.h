@@ -12,8 +12,10 @@
 
 enum {
     KD_NET_MAX_DEPTH = 32,
-    KD_NET_MAX_WIDTH = 256, /* m; the widest layer has 4m neurons */
-    KD_NET_MAX_INPUTS = 4,
+    KD_NET_MAX_WIDTH = 256,                  /* m; the widest layer has 4m neurons */
+    KD_NET_MAX_MODES = 4,                    /* of time, see core/modes.h */
+    KD_NET_MAX_TIMES = 1 + KD_NET_MAX_MODES, /* inputs that follow x, y, z: time, then its modes */
+    KD_NET_MAX_INPUTS = 3 + KD_NET_MAX_TIMES,
     KD_NET_MAX_OUTPUTS = 9,
     KD_NET_MAX_LAYERS = 3 + 3 * KD_NET_MAX_DEPTH + 1,
     KD_NET_MAX_TENSORS = 2 * KD_NET_MAX_LAYERS /* weights and biases of each layer */
@@ -39,7 +41,7 @@ typedef enum kd_skip {
 /** One network as data (Table I): encoder of `n_encoder` layers, `depth` blocks of `block_layers`
  *  layers each, one linear output layer. Backends ask blocks.h which layer is what. */
 typedef struct kd_net {
-    int n_inputs;     /* 3 (x,y,z) or 4 (x,y,z,t) */
+    int n_inputs;     /* 3: x, y, z; 4 and more: time and its modes too */
     int n_outputs;    /* components, 1..9 */
     int width;        /* m */
     int depth;        /* d */
@@ -77,7 +79,7 @@ typedef struct kd_step {
 typedef struct kd_grid {
     const float *axes[3]; /* [n[a]] coordinates along x, y, z, about [-1,1] */
     size_t n[3];
-    float time; /* the fourth input; unused if the network has three */
+    float times[KD_NET_MAX_TIMES]; /* the inputs after the third, as many as the network has */
 } kd_grid;
 
 /** Tables by which samples of a box are chosen: blocks by Walker's method, see draw.h. */
@@ -93,11 +95,11 @@ typedef struct kd_chooser {
 /** What is to be learnt of one time step: the data, what a network says, or -1 everywhere; clamped
  *  to [-1,1], then times `scale` plus `offset`. */
 typedef struct kd_answer {
-    const uint8_t *classes; /* [samples] only those with 0 are drawn; NULL: all are */
-    const float *values;    /* [samples][n_outputs]; NULL: */
-    const kd_net *net;      /* of (x,y,z); NULL: -1 */
-    const float *params;    /* [net->n_params] */
-    float time;             /* the fourth input */
+    const uint8_t *classes;        /* [samples] only those with 0 are drawn; NULL: all are */
+    const float *values;           /* [samples][n_outputs]; NULL: */
+    const kd_net *net;             /* of (x,y,z); NULL: -1 */
+    const float *params;           /* [net->n_params] */
+    float times[KD_NET_MAX_TIMES]; /* the inputs after the third */
     double scale[KD_NET_MAX_OUTPUTS], offset[KD_NET_MAX_OUTPUTS];
 } kd_answer;
 

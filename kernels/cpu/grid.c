@@ -1,6 +1,6 @@
-/* The first layer for a tile of a grid's samples, which lie row by row along x. A row's y, z and t
- * enter every sample alike, so their part is formed once per row. Before: evaluate.c cut the grid
- * into tiles. After: forward.c goes on with the second layer. */
+/* The first layer for a tile of a grid's samples, which lie row by row along x. A row's y, z and
+ * times enter every sample alike, so their part is formed once per row. Before: evaluate.c cut the
+ * grid into tiles. After: forward.c goes on with the second layer. */
 #include <string.h>
 
 #include "cpu/operations.h"
@@ -16,8 +16,9 @@ static const float *neuron_weights(const kd_cpu_layer *layer, const float *packe
     return packed + layer->forward_panels + (size_t)*first * (size_t)layer->n_in;
 }
 
-/* turns [n_out][KD_TILE], samples at..at+n-1: half turns of one row's samples */
-static void row_turns(const kd_cpu_layer *layer, const float *packed, const float inputs[3],
+/* turns [n_out][KD_TILE], samples at..at+n-1: half turns of one row's samples
+ * inputs [n_in - 1] all but x */
+static void row_turns(const kd_cpu_layer *layer, const float *packed, const float *inputs,
                       const float *x, int at, int n, float *turns)
 {
     const int n_panels = kd_panel_count(layer->n_out);
@@ -44,11 +45,14 @@ void kd_cpu_grid_rows(const kd_cpu_plan *plan, const float *packed, const kd_gri
     const size_t nx = grid->n[0], ny = grid->n[1];
     const int n = layer->n_out * KD_TILE;
     float *turns = tile + layer->output;
+    float inputs[KD_NET_MAX_INPUTS - 1];
+    memcpy(inputs + 2, grid->times, sizeof grid->times);
     if (count < KD_TILE) memset(turns, 0, (size_t)n * sizeof *turns);
     for (size_t done = 0; done < count;) {
         const size_t x = (first + done) % nx, row = (first + done) / nx;
         const size_t run = nx - x < count - done ? nx - x : count - done;
-        const float inputs[3] = {grid->axes[1][row % ny], grid->axes[2][row / ny], grid->time};
+        inputs[0] = grid->axes[1][row % ny];
+        inputs[1] = grid->axes[2][row / ny];
         row_turns(layer, packed, inputs, grid->axes[0] + x, (int)done, (int)run, turns);
         done += run;
     }

@@ -28,7 +28,7 @@ typedef struct decoding {
 typedef struct device_grid {
     const float *axes[3];
     size_t n[3];
-    float time;
+    float times[KD_NET_MAX_TIMES];
 } device_grid;
 
 /* coords [count][n_inputs] of the grid's samples from number `first` on; x varies fastest */
@@ -41,7 +41,9 @@ __global__ void grid_kernel(device_grid grid, size_t first, unsigned count, unsi
         to[0] = grid.axes[0][sample % grid.n[0]];
         to[1] = grid.axes[1][row % grid.n[1]];
         to[2] = grid.axes[2][row / grid.n[1]];
-        if (n_inputs > 3) to[3] = grid.time;
+        for (unsigned k = 3; k < n_inputs; k++) {
+            to[k] = grid.times[k - 3];
+        }
     }
 }
 
@@ -49,9 +51,10 @@ static kdinr_status launch_grid(const decoding *d, int i, kdinr_error *error)
 {
     const kd_cuda_window *window = &d->windows[i];
     const size_t *n = d->grid->n;
-    const device_grid grid = {{window->d_axes, window->d_axes + n[0], window->d_axes + n[0] + n[1]},
-                              {n[0], n[1], n[2]},
-                              d->grid->time};
+    device_grid grid = {{window->d_axes, window->d_axes + n[0], window->d_axes + n[0] + n[1]},
+                        {n[0], n[1], n[2]},
+                        {}};
+    memcpy(grid.times, d->grid->times, sizeof grid.times);
     KD_LAUNCH(grid_kernel, kd_cuda_blocks(d->count[i]), KD_CUDA_BLOCK, 0, d->lanes[i]->stream, grid,
               d->first[i], (unsigned)d->count[i], (unsigned)d->self->net.n_inputs,
               window->d_coords);

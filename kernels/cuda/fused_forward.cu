@@ -10,16 +10,20 @@ typedef struct sample_source {
     const float *coords;
     const float *axes[3];
     size_t n_x, n_y, first;
-    float time;
+    float times[KD_NET_MAX_TIMES];
 } sample_source;
 
-static __device__ void grid_coords(const sample_source *source, size_t row, float coords[4])
+static __device__ void grid_coords(const sample_source *source, size_t row,
+                                   float coords[KD_NET_MAX_INPUTS])
 {
     const size_t at = source->first + row;
     coords[0] = __ldg(source->axes[0] + at % source->n_x);
     coords[1] = __ldg(source->axes[1] + at / source->n_x % source->n_y);
     coords[2] = __ldg(source->axes[2] + at / source->n_x / source->n_y);
-    coords[3] = source->time;
+#pragma unroll
+    for (uint32_t i = 0; i < KD_NET_MAX_TIMES; i++) {
+        coords[3 + i] = source->times[i];
+    }
 }
 
 template <int ROWS>
@@ -104,7 +108,7 @@ static int forward(const kd_net *net, const kd_fused_batch *batch, const sample_
 
 extern "C" int kd_fused_forward_many(const kd_net *net, const kd_fused_batch *batch, void *stream)
 {
-    const sample_source source = {batch->coords, {NULL, NULL, NULL}, 0, 0, 0, 0};
+    const sample_source source = {batch->coords, {NULL, NULL, NULL}, 0, 0, 0, {}};
     return forward(net, batch, &source, stream);
 }
 
@@ -127,9 +131,9 @@ extern "C" int kd_fused_forward_grid(const kd_net *net, const void *packed, cons
                                      const kd_grid *grid, size_t first, size_t n, float *values,
                                      void *stream)
 {
-    const sample_source source = {NULL,       {grid->axes[0], grid->axes[1], grid->axes[2]},
-                                  grid->n[0], grid->n[1],
-                                  first,      grid->time};
+    sample_source source = {
+        NULL, {grid->axes[0], grid->axes[1], grid->axes[2]}, grid->n[0], grid->n[1], first, {}};
+    memcpy(source.times, grid->times, sizeof source.times);
     kd_fused_batch batch = {};
     batch.n_networks = 1;
     batch.n = n;

@@ -47,7 +47,9 @@ __global__ void draw_kernel(const kd_cuda_run *runs, unsigned n, float *coords, 
         for (int a = 0; a < 3; a++) {
             to[a] = drawing->axes[a][index[a]];
         }
-        if (drawing->n_inputs > 3) to[3] = answer->time;
+        for (unsigned k = 3; k < drawing->n_inputs; k++) {
+            to[k] = answer->times[k - 3];
+        }
         if (answer->network >= 0) {
             const size_t row = (size_t)answer->network * most + i / drawing->n_answers;
             for (int a = 0; a < 3; a++) {
@@ -199,7 +201,7 @@ static void put_answers(filling *f, const kd_supply *supply, kd_cuda_supply *mad
             to->values = (const float *)put(f, from->values, size);
         }
         to->network = from->values == NULL && from->net != NULL ? made->n_networks++ : -1;
-        to->time = from->time;
+        memcpy(to->times, from->times, sizeof to->times);
         memcpy(to->scale, from->scale, sizeof to->scale);
         memcpy(to->offset, from->offset, sizeof to->offset);
     }

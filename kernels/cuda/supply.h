@@ -15,7 +15,7 @@ typedef struct kd_cuda_answer {
     const uint8_t *classes;
     const float *values;
     int network; /* which of the supply's; -1: none */
-    float time;
+    float times[KD_NET_MAX_TIMES];
     double scale[KD_NET_MAX_OUTPUTS], offset[KD_NET_MAX_OUTPUTS];
 } kd_cuda_answer;
 

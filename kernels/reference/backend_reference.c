@@ -233,9 +233,10 @@ static kdinr_status reference_evaluate_grid(void *state, const kd_grid *grid, fl
     const instance *self = state;
     const size_t n = grid->n[0] * grid->n[1] * grid->n[2], n_outputs = (size_t)self->net.n_outputs;
     for (size_t i = 0; i < n; i++) {
-        const float coords[4] = {grid->axes[0][i % grid->n[0]],
-                                 grid->axes[1][i / grid->n[0] % grid->n[1]],
-                                 grid->axes[2][i / grid->n[0] / grid->n[1]], grid->time};
+        float coords[KD_NET_MAX_INPUTS] = {grid->axes[0][i % grid->n[0]],
+                                           grid->axes[1][i / grid->n[0] % grid->n[1]],
+                                           grid->axes[2][i / grid->n[0] / grid->n[1]]};
+        memcpy(coords + 3, grid->times, sizeof grid->times);
         KD_TRY(reference_evaluate(state, coords, 1, values + i * n_outputs, error));
     }
     return KDINR_OK;

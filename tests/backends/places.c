@@ -31,9 +31,10 @@ static void list_grid(const kd_grid *grid, size_t n_inputs, float *coords)
 {
     const size_t n = grid->n[0] * grid->n[1] * grid->n[2];
     for (size_t i = 0; i < n; i++) {
-        const float sample[4] = {grid->axes[0][i % grid->n[0]],
-                                 grid->axes[1][i / grid->n[0] % grid->n[1]],
-                                 grid->axes[2][i / grid->n[0] / grid->n[1]], grid->time};
+        float sample[KD_NET_MAX_INPUTS] = {grid->axes[0][i % grid->n[0]],
+                                           grid->axes[1][i / grid->n[0] % grid->n[1]],
+                                           grid->axes[2][i / grid->n[0] / grid->n[1]]};
+        memcpy(sample + 3, grid->times, sizeof grid->times);
         memcpy(coords + i * n_inputs, sample, n_inputs * sizeof *coords);
     }
 }
@@ -45,10 +46,10 @@ static void check_grid_places(const subject *s, void *state, const kd_grid *grid
     const size_t nx = grid->n[0], ny = grid->n[1], n = nx * ny * grid->n[2];
     float *alone = guarded(n_outputs);
     for (size_t i = 0; i < n; i++) {
-        const kd_grid one = {.axes = {grid->axes[0] + i % nx, grid->axes[1] + i / nx % ny,
-                                      grid->axes[2] + i / nx / ny},
-                             .n = {1, 1, 1},
-                             .time = grid->time};
+        kd_grid one = {.axes = {grid->axes[0] + i % nx, grid->axes[1] + i / nx % ny,
+                                grid->axes[2] + i / nx / ny},
+                       .n = {1, 1, 1}};
+        memcpy(one.times, grid->times, sizeof one.times);
         assert_int_equal(s->backend->evaluate_grid(state, &one, alone, NULL), KDINR_OK);
         assert_memory_equal(alone, values + i * n_outputs, n_outputs * sizeof *alone);
     }
@@ -86,7 +87,7 @@ void grid_has_the_values_of_its_samples(void **unused)
     static const net_case shapes[] = {
         {.width = 2, .depth = 1, .n_inputs = 4, .n_outputs = 1, .block_layers = 2},
         {.width = 9, .depth = 2, .n_inputs = 3, .n_outputs = 3, .block_layers = 3},
-        {.width = 24, .depth = 1, .n_inputs = 4, .n_outputs = 1, .block_layers = 3}};
+        {.width = 24, .depth = 1, .n_inputs = 8, .n_outputs = 1, .block_layers = 3}};
     enum { N_SHAPES = sizeof shapes / sizeof *shapes };
     subject subjects[MAX_SUBJECTS];
     const int n_subjects = list_subjects(subjects);
@@ -96,7 +97,7 @@ void grid_has_the_values_of_its_samples(void **unused)
         for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
             const kd_grid grid = {.axes = {axes[0], axes[1], axes[2]},
                                   .n = {sizes[k][0], sizes[k][1], sizes[k][2]},
-                                  .time = 0.3f};
+                                  .times = {0.3f, -0.7f, 0.1f, 0.9f, -0.2f}};
             check_grid(&subjects[i], &shapes[k % N_SHAPES], &grid);
             check_grid(&subjects[i], &other_forms[k % N_OTHER_FORMS], &grid);
         }
@@ -136,7 +137,9 @@ void rounded_sample_has_same_bits_alone_and_in_any_place(void **unused)
          .skip = KD_SKIP_SUM}};
     float axes[64];
     random_fill(5, 64, axes);
-    const kd_grid grid = {.axes = {axes, axes + 16, axes + 32}, .n = {13, 3, 2}, .time = 0.3f};
+    const kd_grid grid = {.axes = {axes, axes + 16, axes + 32},
+                          .n = {13, 3, 2},
+                          .times = {0.3f, -0.7f, 0.1f, 0.9f, -0.2f}};
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
         experiment e;
         make_inputs(&e, &shapes[k], k == 0 ? 100 : 40);

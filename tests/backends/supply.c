@@ -7,7 +7,7 @@
 #include "subject.h"
 
 enum { NX = 9, NY = 5, NZ = 3, SAMPLES = NX * NY * NZ, EDGE = 4, BLOCKS = 3 * 2 * 1 };
-enum { N_ANSWERS = 4, OUTPUTS = 2, BATCH = 70, STEPS = 67 };
+enum { N_ANSWERS = 4, INPUTS = 6, OUTPUTS = 2, BATCH = 70, STEPS = 67 };
 
 /* Four time steps: data with missing samples, two networks, and nothing. */
 typedef struct series {
@@ -55,7 +55,9 @@ static void make_series(series *s, const net_case *teacher)
     }
     for (int i = 0; i < N_ANSWERS; i++) {
         s->answers[i] =
-            (kd_answer){.time = 0.5f * (float)i - 1, .scale = {1.5, 1}, .offset = {0.1, -0.2}};
+            (kd_answer){.times = {0.5f * (float)i - 1, 0.3f, -0.2f * (float)i, 0.7f, 0.1f},
+                        .scale = {1.5, 1},
+                        .offset = {0.1, -0.2}};
     }
     s->answers[0].values = s->values;
     s->answers[0].classes = s->classes;
@@ -80,7 +82,7 @@ static void free_series(series *s)
 }
 
 /* What sample `number` must be, by the host. */
-static void expect_sample(const subject *on, const series *s, uint64_t number, float coords[4],
+static void expect_sample(const subject *on, const series *s, uint64_t number, float coords[INPUTS],
                           float targets[OUTPUTS])
 {
     const kd_answer *answer = &s->answers[number % N_ANSWERS];
@@ -91,7 +93,7 @@ static void expect_sample(const subject *on, const series *s, uint64_t number, f
     for (int a = 0; a < 3; a++) {
         coords[a] = s->axes[a][index[a]];
     }
-    coords[3] = answer->time;
+    memcpy(coords + 3, answer->times, (INPUTS - 3) * sizeof *coords);
     for (size_t c = 0; c < OUTPUTS; c++) {
         targets[c] = answer->values == NULL ? -1 : answer->values[at * OUTPUTS + c];
     }
@@ -109,12 +111,12 @@ static void expect_sample(const subject *on, const series *s, uint64_t number, f
 
 static void check_samples(const subject *on, const series *s, void *state, uint64_t first, size_t n)
 {
-    float coords[BATCH * 4], targets[BATCH * OUTPUTS];
+    float coords[BATCH * INPUTS], targets[BATCH * OUTPUTS];
     assert_int_equal(on->backend->read_supply(state, first, n, coords, targets, NULL), KDINR_OK);
     for (size_t i = 0; i < n; i++) {
-        float at[4], expected[OUTPUTS];
+        float at[INPUTS], expected[OUTPUTS];
         expect_sample(on, s, first + i, at, expected);
-        assert_memory_equal(at, coords + 4 * i, sizeof at);
+        assert_memory_equal(at, coords + INPUTS * i, sizeof at);
         for (size_t c = 0; c < OUTPUTS; c++) {
             const bool said = s->answers[(first + i) % N_ANSWERS].net != NULL;
             check_near((double)targets[i * OUTPUTS + c], (double)expected[c], said ? 2e-5 : 0);
@@ -137,7 +139,7 @@ static void *open_supplied(const subject *on, const kd_net *net, const float *pa
 /* A run that is longer than what is enqueued at once; the second half sees rounded parameters. */
 static void check_training(const subject *on, const series *s, const net_case *shape, size_t n)
 {
-    float coords[BATCH * 4], targets[BATCH * OUTPUTS], units[KD_NET_MAX_TENSORS];
+    float coords[BATCH * INPUTS], targets[BATCH * OUTPUTS], units[KD_NET_MAX_TENSORS];
     kd_step steps[STEPS];
     double losses[STEPS];
     experiment e;
@@ -180,7 +182,7 @@ static void check_training(const subject *on, const series *s, const net_case *s
 static void check_refusals(const subject *on, const series *s)
 {
     const net_case shape = {
-        .width = 2, .depth = 1, .n_inputs = 4, .n_outputs = OUTPUTS, .block_layers = 3};
+        .width = 2, .depth = 1, .n_inputs = INPUTS, .n_outputs = OUTPUTS, .block_layers = 3};
     const net_case larger = {
         .width = 6, .depth = 1, .n_inputs = 3, .n_outputs = OUTPUTS, .block_layers = 3};
     const kd_step step = {1e-3, 1e-3};
@@ -222,7 +224,7 @@ static void open_members(const subject *on, member *members)
     for (int i = 0; i < MEMBERS; i++) {
         const net_case shape = {.width = i == 2 ? 5 : 8,
                                 .depth = 1,
-                                .n_inputs = 4,
+                                .n_inputs = INPUTS,
                                 .n_outputs = OUTPUTS,
                                 .block_layers = 3};
         member *m = &members[i];
@@ -333,8 +335,11 @@ void supply_gives_the_hosts_samples(void **unused)
     const int n_suppliers = list_suppliers(suppliers);
     for (int i = 0; i < n_suppliers; i++) {
         for (int t = 0; t < N_TEACHERS; t++) {
-            const net_case shape = {
-                .width = 2, .depth = 1, .n_inputs = 4, .n_outputs = OUTPUTS, .block_layers = 2};
+            const net_case shape = {.width = 2,
+                                    .depth = 1,
+                                    .n_inputs = INPUTS,
+                                    .n_outputs = OUTPUTS,
+                                    .block_layers = 2};
             series s;
             experiment e;
             make_series(&s, &teachers[t]);
@@ -354,10 +359,10 @@ void supply_trains_as_its_batches_do(void **unused)
 {
     (void)unused;
     static const net_case students[] = {
-        {.width = 8, .depth = 1, .n_inputs = 4, .n_outputs = OUTPUTS, .block_layers = 3},
+        {.width = 8, .depth = 1, .n_inputs = INPUTS, .n_outputs = OUTPUTS, .block_layers = 3},
         {.width = 9,
          .depth = 1,
-         .n_inputs = 4,
+         .n_inputs = INPUTS,
          .n_outputs = OUTPUTS,
          .block_layers = 2,
          .flat = true,

@@ -83,7 +83,7 @@ static void compare_widths(size_t n, kdinr_optimizer optimizer)
         for (int block_layers = 2; block_layers <= 3; block_layers++, turn++) {
             const net_case shape = {.width = widths[w],
                                     .depth = turn % 4 < 2 ? 1 : 3,
-                                    .n_inputs = turn % 7 < 3 ? 3 : 4,
+                                    .n_inputs = turn % 7 < 3 ? 3 : 4 + turn % 5,
                                     .n_outputs = outputs[turn % 3],
                                     .block_layers = block_layers};
             compare_subjects(&shape, n, optimizer, TRAIN_STEPS);

@@ -40,8 +40,9 @@ def read_sections(data):
         require(xxh32(content) == checksum, f"section {name}: wrong checksum")
         known = ("META", "NETS", "CODE", "MASK") + (("RESI", "AXES") if minor > 0 else ())
         known += (("FORM",) if minor > 1 else ()) + (("PACK",) if minor > 2 else ())
+        known += ("MODE",) if minor > 3 else ()
         if name not in known:
-            require(minor > 3 and name[0].islower(), f"unknown section {name} in 1.{minor}")
+            require(minor > 4 and name[0].islower(), f"unknown section {name} in 1.{minor}")
         sections[name] = content
         at += length
     require(at == size, "bytes after the last section")
@@ -123,7 +124,7 @@ def read_array(r, model):
         a.starts = list(range(0, n_steps, windows)) + [n_steps]
     require((np.diff(a.starts) > 0).all(), "window starts")
     a.n_windows = len(a.starts) - 1
-    a.form, a.block_layers = 0, 2 if flags & 8 else 3
+    a.form, a.block_layers, a.n_modes = 0, 2 if flags & 8 else 3, 0
     a.omega_first = r.get("f")
     a.omega_hidden = r.get("f") if flags & 16 else 30.0
     a.range = np.array(r.list("d" if flags & 4 else "f", 2 * a.n_components)).reshape(-1, 2)
@@ -151,7 +152,8 @@ def layers_of(a, network):
     end a block have a share: of h, and of f(h), in what the block passes on. Others have None."""
     m, hidden = network.width, a.omega_hidden
     wide = 4 * m if a.form == 0 else m
-    encoder = [(4, m), (m, 2 * m), (2 * m, wide)] if a.form == 0 else [(4, m)]
+    n_inputs = 4 + a.n_modes
+    encoder = [(n_inputs, m), (m, 2 * m), (2 * m, wide)] if a.form == 0 else [(n_inputs, m)]
     block = [(wide, m), (m, m), (m, wide)] if a.block_layers == 3 else [(wide, wide)] * a.block_layers
     share = {0: 0.5, 1: None, 2: 1.0}[a.form]
     shapes = [(i, o, hidden if k else a.omega_first, share if k == len(encoder) - 1 else None)
@@ -173,11 +175,13 @@ def read_nets(data, model):
         require(len(data) == size, "NETS does not unpack to its size")
         r = Reader(data, "NETS, unpacked")
     for a in model.arrays:
-        a.networks = [read_network(r, a) for _ in range(a.n_networks)]
+        n_bricks = a.n_networks // a.n_windows
+        a.networks = [read_network(r, a, a.starts[n // n_bricks + 1] - a.starts[n // n_bricks])
+                      for n in range(a.n_networks)]
     r.finish()
 
 
-def read_network(r, a):
+def read_network(r, a, n_steps):
     network = Network()
     network.kind = r.get("B")
     require(network.kind <= 3, "kind of a network")
@@ -193,6 +197,9 @@ def read_network(r, a):
     network.tensors = [n for i, o, _, _ in network.layers for n in (i * o, o)]
     if network.kind == QUANTISED:
         network.steps = r.bytes(len(network.tensors))
+    modes = np.array(r.list("b", n_steps * a.n_modes), "f8").reshape(n_steps, a.n_modes)
+    require((modes > -128).all(), "modes of a network")
+    network.modes = modes / 127
     return network
 
 
@@ -272,6 +279,16 @@ def read_forms(data, model):
     r.finish()
 
 
+# ---- 5.5 MODE ----
+
+def read_modes(data, model):
+    r = Reader(data, "MODE")
+    for a in model.arrays:
+        a.n_modes = r.get("B")
+        require(a.n_modes <= 4, "number of modes")
+    r.finish()
+
+
 # ---- 5.1 RESI ----
 
 def read_residuals(data, model):
@@ -299,6 +316,8 @@ def load(path):
     model = read_meta(sections["META"])
     if "FORM" in sections:
         read_forms(sections["FORM"], model)
+    if "MODE" in sections:
+        read_modes(sections["MODE"], model)
     read_nets(sections["NETS"], model)
     read_code(sections.get("CODE", b""), sections.get("PACK"), model)
     read_mask(sections.get("MASK", b""), model)

@@ -40,18 +40,19 @@ def step_position(times, t):
 
 
 def window_parts(a, s):
-    """6.2: (window, local time, weight) of the one or two windows that answer at s."""
+    """6.2: (window, local time, steps from its first, weight) of the one or two windows that answer."""
     w = max(k for k in range(a.n_windows) if a.starts[k] <= s)
     first, last = a.starts[w], a.starts[w + 1] - 1
     if s <= last:
-        return [(w, 2 * (s - first) / (last - first) - 1 if last > first else 0.0, 1.0)]
+        return [(w, 2 * (s - first) / (last - first) - 1 if last > first else 0.0, s - first, 1.0)]
     next_one = a.starts[w + 2] - a.starts[w + 1] > 1
     f = s - last
-    return [(w, 1.0 if last > first else 0.0, 1 - f), (w + 1, -1.0 if next_one else 0.0, f)]
+    return [(w, 1.0 if last > first else 0.0, last - first, 1 - f),
+            (w + 1, -1.0 if next_one else 0.0, 0, f)]
 
 
 def evaluate(network, coords):
-    """6.3: values [n][components] of a network at coords [n][4]."""
+    """6.3: values [n][components] of a network at coords [n][inputs]."""
     if not network.layers:  # CONSTANT
         return np.broadcast_to(network.value, (len(coords), len(network.value)))
     y, skipped, at = coords, None, 0
@@ -69,7 +70,16 @@ def evaluate(network, coords):
     return lo + (y + 1) / 2 * (hi - lo)
 
 
-def add_brick(out, weights, local, t, network, weight):
+def inputs_in_time(network, t, at):
+    """6.3: what a network reads after x, y, z, `at` steps after its window's first."""
+    if not network.layers:
+        return [t]
+    low = min(int(at), len(network.modes) - 1)
+    high = min(low + 1, len(network.modes) - 1)
+    return [t, *(network.modes[low] + (at - low) * (network.modes[high] - network.modes[low]))]
+
+
+def add_brick(out, weights, local, times, network, weight):
     """Add what one brick of one window has to say; weights and local are per axis (x, y, z)."""
     ranges = [np.nonzero(w > 0)[0] for w in weights]
     if any(len(r) == 0 for r in ranges):
@@ -77,8 +87,9 @@ def add_brick(out, weights, local, t, network, weight):
     ix, iy, iz = ranges
     x, y = np.meshgrid(local[0][ix], local[1][iy])
     for k in iz:
-        coords = np.stack([x, y, np.full_like(x, local[2][k]), np.full_like(x, t)], -1)
-        values = evaluate(network, coords.reshape(-1, 4)).reshape(*x.shape, -1)
+        same = [np.full_like(x, value) for value in (local[2][k], *times)]
+        coords = np.stack([x, y, *same], -1)
+        values = evaluate(network, coords.reshape(-1, 3 + len(times))).reshape(*x.shape, -1)
         share = weight * weights[2][k] * np.outer(weights[1][iy], weights[0][ix])
         out[k, iy[0]:iy[-1] + 1, ix[0]:ix[-1] + 1] += share[..., None] * values
 
@@ -90,12 +101,13 @@ def values_at(model, a, time, dims=None):
     s = step_position(model.times, time)
     out = np.zeros(shape[::-1] + [a.n_components])
     bx, by, bz = a.bricks
-    for w, t, weight in window_parts(a, s):
+    for w, t, at, weight in window_parts(a, s):
         for j in range(bx * by * bz):
             brick = (j % bx, j // bx % by, j // (bx * by))
             axes = [brick_axis(a.stored[i], a.bricks[i], brick[i], p[i]) for i in range(3)]
             network = a.networks[w * bx * by * bz + j]
-            add_brick(out, [x[0] for x in axes], [x[1] for x in axes], t, network, weight)
+            add_brick(out, [x[0] for x in axes], [x[1] for x in axes],
+                      inputs_in_time(network, t, at), network, weight)
     if a.has_bound:
         out = add_residuals(a, s, p, out)
     return restore_missing(a, s, p, out)

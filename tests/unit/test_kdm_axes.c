@@ -166,6 +166,8 @@ static void encode(const kdinr_volume *volume, float *values)
     kdinr_encoder *encoder;
     kdinr_error error;
 
+    options.n_steps = 2;
+    options.ratio = 20;
     options.keep_bad = true; /* barely trained */
     check_ok(kdinr_encoder_open(&options, &encoder, &error), error);
     for (int t = 0; t < 2; t++) {

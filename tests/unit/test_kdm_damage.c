@@ -334,10 +334,10 @@ static void versions_newer_minor_may_add_optional_sections(void **state)
     assert_true(kd_kdm_can_read(memory_path));
     size = with_section(&one, "XTRA", KD_KDM_MINOR + 1, one.copy);
     check_fails(load_bytes(one.copy, size, &error), KDINR_ERROR_VERSION,
-                "version 1.4 and a section \"XTRA\"", error);
+                "version 1.5 and a section \"XTRA\"", error);
     size = with_section(&one, "xtra", KD_KDM_MINOR, one.copy);
     check_fails(load_bytes(one.copy, size, &error), KDINR_ERROR_FORMAT,
-                "\"xtra\" does not exist in format 1.3", error);
+                "\"xtra\" does not exist in format 1.4", error);
     size = with_section(&one, "META", KD_KDM_MINOR, one.copy);
     check_fails(load_bytes(one.copy, size, &error), KDINR_ERROR_FORMAT, "twice", error);
     size = with_section(&one, "a\nb ", KD_KDM_MINOR + 1, one.copy);
