@@ -19,21 +19,27 @@ int kd_modes_count(int wanted, int n_steps)
     return wanted < most ? wanted : most;
 }
 
-/* deviations [n_steps] of one place from its mean over the steps that are there */
+/* deviations [n_steps] of one place from its straight line over the steps that are there */
 static void deviate(const float *values, const uint8_t *missing, size_t n, size_t n_steps,
                     double *deviations)
 {
-    double sum = 0.0;
-    size_t n_there = 0;
+    double there = 0.0, time = 0.0, squares = 0.0, sum = 0.0, products = 0.0;
 
     for (size_t t = 0; t < n_steps; t++) {
         if (missing != NULL && missing[t * n] != 0) continue;
-        sum += (double)values[t * n];
-        n_there++;
+        const double value = (double)values[t * n], at = (double)t;
+        there += 1.0;
+        time += at;
+        squares += at * at;
+        sum += value;
+        products += at * value;
     }
+    const double spread = there * squares - time * time; /* whole numbers: exact */
+    const double slope = spread > 0.0 ? (there * products - time * sum) / spread : 0.0;
     for (size_t t = 0; t < n_steps; t++) {
-        const bool there = missing == NULL || missing[t * n] == 0;
-        deviations[t] = there ? (double)values[t * n] - sum / (double)n_there : 0.0;
+        const bool is_there = missing == NULL || missing[t * n] == 0;
+        const double line = (sum + slope * (there * (double)t - time)) / there;
+        deviations[t] = is_there ? (double)values[t * n] - line : 0.0;
     }
 }
 
@@ -112,7 +118,8 @@ static void iterate(const double *sums, size_t n, size_t n_modes, double *basis,
             for (size_t t = 0; t < n; t++) {
                 product[t] = dot(sums + t * n, vector, n);
             }
-            if (straighten(basis, k, n, product)) memcpy(vector, product, n * sizeof *vector);
+            (void)straighten(basis, k, n, product);
+            memcpy(vector, product, n * sizeof *vector);
         }
     }
 }

@@ -15,14 +15,18 @@ int kd_modes_count(int wanted, int n_steps);
 
 /** Add places to the sums of products that modes are made of.
  *  values   in   [n_steps][n] at the same n places, of one component
- *  missing  in   [n_steps][n] nonzero: not there, counts as the mean of the steps that are; NULL:
- * all are there sums     in/out [n_steps][n_steps] symmetric, starts as 0 errors   MEMORY */
+ *  missing  in   [n_steps][n] nonzero: not there, counts as the straight line through the others
+ *                in time; NULL: all are there
+ *  sums     in/out [n_steps][n_steps] symmetric, starts as 0
+ *  errors   MEMORY */
 kdinr_status kd_modes_add(const float *values, const uint8_t *missing, size_t n, size_t n_steps,
                           double *sums, kdinr_error *error);
 
-/** The leading eigenvectors of `sums`, after a constant and time were taken out, the largest
- * element of each 127 and positive; 0 where there are none left. sums    in  [n_steps][n_steps] of
- * kd_modes_add modes   out [n_steps][n_modes] -127..127, which stand for -1..1 errors  MEMORY */
+/** The leading eigenvectors of `sums`, orthogonal to a constant and to time. The largest element
+ *  of each is 127; where there are none left they are 0.
+ *  sums    in  [n_steps][n_steps] of kd_modes_add
+ *  modes   out [n_steps][n_modes] -127..127, which stand for -1..1
+ *  errors  MEMORY */
 kdinr_status kd_modes_find(const double *sums, size_t n_steps, size_t n_modes, int8_t *modes,
                            kdinr_error *error);
 

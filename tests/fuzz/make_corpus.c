@@ -45,6 +45,8 @@ static void write_models(const char *folder)
     write_model(folder, "forms", &model);
     sample_packs(&model);
     write_model(folder, "packs", &model);
+    sample_moving(&model);
+    write_model(folder, "moving", &model);
 }
 
 /* ---- streams; fuzz_codes.c reads their first eight bytes ---- */

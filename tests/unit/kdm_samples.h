@@ -256,6 +256,28 @@ static inline void sample_bricks(kd_model *model, kd_model_array *array, const i
     }
 }
 
+/* Two arrays, of which one has two modes of time: two bricks, windows of 3 and 2 steps. */
+static inline void sample_moving(kd_model *model)
+{
+    sample_grid(model, 9, 8, 7, 5, 2);
+    for (int a = 0; a < 2; a++) {
+        kd_model_array *array = &model->arrays[a];
+
+        sample_array(array, a == 0 ? "still" : "moving", 5);
+        array->n_modes = a == 0 ? 0 : 2;
+        sample_bricks(model, array, (int[]){2, 1, 1}, 3);
+        for (size_t i = 0; i < 4 && array->n_modes > 0; i++) {
+            const int n = kd_network_steps(array, i) * array->n_modes;
+
+            array->networks[i].modes = sample_memory((size_t)n);
+            for (int k = 0; k < n; k++) {
+                array->networks[i].modes[k] = (int8_t)(127 - 37 * k - (int)i);
+            }
+        }
+    }
+    model->arrays[0].networks[1].kind = model->arrays[1].networks[2].kind = KD_NETWORK_CONSTANT;
+}
+
 /* Two arrays with 12 and 2 networks, of which three have their codes together. */
 static inline void sample_packs(kd_model *model)
 {

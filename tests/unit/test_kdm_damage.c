@@ -78,6 +78,14 @@ static file packed_forms(void)
     return packed(&model);
 }
 
+static file packed_moving(void)
+{
+    kd_model model;
+
+    sample_moving(&model);
+    return packed(&model);
+}
+
 static file packed_rich(void)
 {
     kd_model model;
@@ -252,6 +260,7 @@ static void damage_behind_checksums_bits(void **state)
     sweep_bits(packed_rich());
     sweep_bits(packed_bounded());
     sweep_bits(packed_forms());
+    sweep_bits(packed_moving());
 }
 
 /* Every place as if it held a number of 1, 2, 4 and 8 bytes, set to what breaks parsers. */
@@ -281,6 +290,7 @@ static void damage_behind_checksums_numbers(void **state)
     sweep_numbers(packed_small(KD_NETWORK_QUANTISED));
     sweep_numbers(packed_rich());
     sweep_numbers(packed_bounded());
+    sweep_numbers(packed_moving());
 }
 
 /* Random bytes in random places, many at once. */
