@@ -41,8 +41,9 @@ __global__ void grid_kernel(device_grid grid, size_t first, unsigned count, unsi
         to[0] = grid.axes[0][sample % grid.n[0]];
         to[1] = grid.axes[1][row % grid.n[1]];
         to[2] = grid.axes[2][row / grid.n[1]];
-        for (unsigned k = 3; k < n_inputs; k++) {
-            to[k] = grid.times[k - 3];
+#pragma unroll
+        for (unsigned k = 0; k < KD_NET_MAX_TIMES; k++) {
+            if (3 + k < n_inputs) to[3 + k] = grid.times[k];
         }
     }
 }
