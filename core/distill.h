@@ -26,6 +26,7 @@ typedef struct kd_student {
     float *params; /* [net.n_params], owned; NULL: constant */
     float range[KD_KDM_MAX_COMPONENTS][2];
     double sensitivity[KD_KDM_MAX_TENSORS]; /* see kd_quant_measure */
+    double added; /* mean squared output error that clustering of weights is expected to add */
     kd_outcome outcome;
 } kd_student;
 

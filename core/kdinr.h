@@ -164,7 +164,10 @@ typedef enum kdinr_decay { KDINR_DECAY_COSINE = 0, KDINR_DECAY_HALVING = 1 } kdi
 typedef enum kdinr_weights {
     KDINR_WEIGHTS_QUANTISED = 0, /**< integer codes, entropy coded, step chosen per tensor */
     KDINR_WEIGHTS_FLOAT16 = 1,
-    KDINR_WEIGHTS_FLOAT32 = 2
+    KDINR_WEIGHTS_FLOAT32 = 2,
+    KDINR_WEIGHTS_CLUSTERED = 3 /**< each hidden matrix: 2^cluster_bits centres that k-means finds,
+                                     and for each weight the number of its centre, entropy coded;
+                                     all else float32. NeurComp's, Lu et al., 2021, sec. 3.3 */
 } kdinr_weights;
 
 /** Called during long work with the fraction done, 0..1, and what is being done ("teachers" and
@@ -260,6 +263,8 @@ typedef struct kdinr_options {
 
     /* Stored weights. */
     kdinr_weights weights;
+    int cluster_bits; /**< of CLUSTERED weights, 1..9; default 9. A matrix with fewer weights than
+                         pay for its centres, which with 9 bits are 713, stays float32 */
 
     /* Keeping. */
     const char *part; /**< file that keeps every network as soon as it is trained, so that a run

@@ -108,8 +108,10 @@ static const flag flags[] = {
      "blocks per epoch / blocks"},
     {KD_COMPRESS, "--epsilon", "E", NUMBER, 1, OPTION(epsilon),
      "eq. 2; negative: -E / number of blocks"},
-    {KD_COMPRESS, "--weights", "quantised|float16|float32", CHOICE, 1, OPTION(weights),
+    {KD_COMPRESS, "--weights", "quantised|float16|float32|clustered", CHOICE, 1, OPTION(weights),
      "as stored"},
+    {KD_COMPRESS, "--cluster-bits", "B", WHOLE, 1, OPTION(cluster_bits),
+     "clustered weights: 2^B centres a matrix, 1 to 9 (9)"},
 
     {KD_DECODE, "-o", "OUT.raw", TEXT, 1, AT(output), "file to write, x fastest"},
     {KD_DECODE, "--type", "float32|own", CHOICE, 1, AT(own_type),

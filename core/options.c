@@ -28,6 +28,7 @@ kdinr_options kdinr_options_default(void)
                                    .sampling_rate = 0.5,
                                    .epsilon = -0.1,
                                    .weights = KDINR_WEIGHTS_QUANTISED,
+                                   .cluster_bits = 9,
                                    .backend = "auto"};
     return options;
 }
@@ -126,7 +127,8 @@ static const number numbers[] = {
     INTEGER(block_size, false, 2, 16),
     REAL(sampling_rate, false, 0.01, 1),
     REAL(epsilon, false, -1e6, 1e6),
-    INTEGER(weights, false, 0, 2),
+    INTEGER(weights, false, 0, 3),
+    INTEGER(cluster_bits, false, 1, 9),
     INTEGER(precision, false, 0, 4),
     INTEGER(n_threads, true, 1, 1024),
 };

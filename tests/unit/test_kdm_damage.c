@@ -78,6 +78,14 @@ static file packed_forms(void)
     return packed(&model);
 }
 
+static file packed_clusters(void)
+{
+    kd_model model;
+
+    sample_clusters(&model);
+    return packed(&model);
+}
+
 static file packed_rich(void)
 {
     kd_model model;
@@ -252,6 +260,7 @@ static void damage_behind_checksums_bits(void **state)
     sweep_bits(packed_rich());
     sweep_bits(packed_bounded());
     sweep_bits(packed_forms());
+    sweep_bits(packed_clusters());
 }
 
 /* Every place as if it held a number of 1, 2, 4 and 8 bytes, set to what breaks parsers. */
@@ -281,6 +290,7 @@ static void damage_behind_checksums_numbers(void **state)
     sweep_numbers(packed_small(KD_NETWORK_QUANTISED));
     sweep_numbers(packed_rich());
     sweep_numbers(packed_bounded());
+    sweep_numbers(packed_clusters());
 }
 
 /* Random bytes in random places, many at once. */
@@ -334,10 +344,10 @@ static void versions_newer_minor_may_add_optional_sections(void **state)
     assert_true(kd_kdm_can_read(memory_path));
     size = with_section(&one, "XTRA", KD_KDM_MINOR + 1, one.copy);
     check_fails(load_bytes(one.copy, size, &error), KDINR_ERROR_VERSION,
-                "version 1.4 and a section \"XTRA\"", error);
+                "version 1.5 and a section \"XTRA\"", error);
     size = with_section(&one, "xtra", KD_KDM_MINOR, one.copy);
     check_fails(load_bytes(one.copy, size, &error), KDINR_ERROR_FORMAT,
-                "\"xtra\" does not exist in format 1.3", error);
+                "\"xtra\" does not exist in format 1.4", error);
     size = with_section(&one, "META", KD_KDM_MINOR, one.copy);
     check_fails(load_bytes(one.copy, size, &error), KDINR_ERROR_FORMAT, "twice", error);
     size = with_section(&one, "a\nb ", KD_KDM_MINOR + 1, one.copy);
