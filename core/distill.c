@@ -16,7 +16,8 @@ enum { POOL_ROWS = 1 << 15, PROBE_ROWS = 2048 };
  * random ones: more learns worse to move in time, less forgets what the teacher knew. */
 static const float TEACHERS_SHARE = 0.6f;
 
-/* Batches of stage 2. */
+/* Batches of stage 2. With a loss on gradients every draw gives a group of rows, see
+ * kd_backend_config; row r belongs to draw r / n_group. */
 typedef struct pool {
     kd_run *run;
     const kd_lesson *lesson;
@@ -28,6 +29,7 @@ typedef struct pool {
     kd_source source;
     kd_sampler *sampler;
     uint64_t key;
+    size_t n_group;    /* rows of a draw: 1 or KD_GROUP_ROWS */
     int n_active;      /* steps that have present samples */
     kd_answer *learnt; /* [n_active] what is learnt of each */
     bool here;         /* is this the process that trains? */
@@ -110,18 +112,42 @@ static kdinr_status pool_open_teachers(pool *p, kdinr_error *error)
     return KDINR_OK;
 }
 
-/* Sample rows row, row + n_active, ... of the pool belong to one step: choose where to ask. */
-static size_t pool_choose(pool *p, uint64_t first, size_t row, const uint8_t *classes)
+/* Where to ask for the n-th row of a step. */
+static void pool_place(const pool *p, size_t n, const int index[3])
 {
-    const kd_lesson *lesson = p->lesson;
+    kd_bricks_coords(p->lesson->brick, index, p->asked + n * 3);
+    p->at[n] = kd_bricks_at(p->lesson->brick, index);
+}
+
+/* The sample next to `index` along an axis, or the one before it; `index` itself where both are
+ * outside the brick or missing. */
+static void find_neighbour(const kd_brick *brick, const uint8_t *classes, const int index[3],
+                           int axis, int neighbour[3])
+{
+    for (int side = 1; side >= -1; side -= 2) {
+        memcpy(neighbour, index, 3 * sizeof *index);
+        neighbour[axis] += side;
+        if (neighbour[axis] < 0 || neighbour[axis] >= brick->dims[axis]) continue;
+        if (classes == NULL || classes[kd_bricks_at(brick, neighbour)] == KD_MISSING_NONE) return;
+    }
+    memcpy(neighbour, index, 3 * sizeof *index);
+}
+
+/* Draws draw, draw + n_active, ... of the pool belong to one step: choose where to ask. */
+static size_t pool_choose(pool *p, uint64_t first, size_t draw, const uint8_t *classes)
+{
+    const size_t n_draws = p->n / p->n_group;
     size_t n = 0;
 
-    for (; row < p->n; row += (size_t)p->n_active, n++) {
-        int index[3];
+    for (; draw < n_draws; draw += (size_t)p->n_active) {
+        int index[3], neighbour[3];
 
-        kd_sampler_draw(p->sampler, p->key, first + row, classes, index);
-        kd_bricks_coords(lesson->brick, index, p->asked + n * 3);
-        p->at[n] = kd_bricks_at(lesson->brick, index);
+        kd_sampler_draw(p->sampler, p->key, first + draw, classes, index);
+        pool_place(p, n++, index);
+        for (int axis = 0; axis + 1 < (int)p->n_group; axis++) {
+            find_neighbour(p->lesson->brick, classes, index, axis, neighbour);
+            pool_place(p, n++, neighbour);
+        }
     }
     return n;
 }
@@ -144,11 +170,13 @@ static kdinr_status pool_ask(pool *p, int i, size_t n, kdinr_error *error)
 }
 
 /* Answers, re-mapped, into their rows. */
-static void pool_scatter(pool *p, size_t row, const kd_answer *learnt, size_t n)
+static void pool_scatter(pool *p, size_t draw, const kd_answer *learnt, size_t n)
 {
-    const size_t nc = (size_t)p->lesson->n_components;
+    const size_t nc = (size_t)p->lesson->n_components, n_active = (size_t)p->n_active;
 
-    for (size_t i = 0; i < n; i++, row += (size_t)p->n_active) {
+    for (size_t i = 0; i < n; i++) {
+        const size_t row = (draw + i / p->n_group * n_active) * p->n_group + i % p->n_group;
+
         memcpy(p->coords + row * 4, p->asked + i * 3, 3 * sizeof *p->coords);
         p->coords[row * 4 + 3] = learnt->time;
         for (size_t c = 0; c < nc; c++) {
@@ -162,13 +190,15 @@ static void pool_scatter(pool *p, size_t row, const kd_answer *learnt, size_t n)
 
 static kdinr_status pool_fill(pool *p, uint64_t first, kdinr_error *error)
 {
+    const uint64_t first_draw = first / p->n_group;
+
     for (int i = 0; i < p->n_active; i++) {
         const size_t n_active = (size_t)p->n_active;
-        const size_t row = ((size_t)i + n_active - (size_t)(first % n_active)) % n_active;
-        const size_t n = pool_choose(p, first, row, p->learnt[i].classes);
+        const size_t draw = ((size_t)i + n_active - (size_t)(first_draw % n_active)) % n_active;
+        const size_t n = pool_choose(p, first_draw, draw, p->learnt[i].classes);
 
         KD_TRY(pool_ask(p, i, n, error));
-        pool_scatter(p, row, &p->learnt[i], n);
+        pool_scatter(p, draw, &p->learnt[i], n);
     }
     p->first = first;
     return KDINR_OK;
@@ -330,16 +360,21 @@ static kdinr_status open_pool(pool *p, kdinr_error *error)
 /* The student's initial parameters and, where it is trained, the batches. */
 static kdinr_status prepare(pool *p, kdinr_error *error)
 {
-    const size_t batch = p->plan->schedule.batch;
+    const size_t batch = p->plan->schedule.batch * p->n_group;
 
     kd_net_layout(&p->plan->shape, &p->student->net);
     p->key = kd_rng_key(p->run->options->seed, ~p->plan->stream);
     p->n = batch > POOL_ROWS ? batch : POOL_ROWS / batch * batch;
     KD_TRY(initialise(p->run, p->lesson, p->plan, p->student, error));
     if (p->here) KD_TRY(open_pool(p, error));
-    p->source = (kd_source){draw_from_pool, p, &p->supply};
+    p->source = (kd_source){.draw = draw_from_pool,
+                            .user = p,
+                            .supply = p->n_group > 1 ? NULL : &p->supply,
+                            .gradient_weight = p->run->options->gradient_weight};
     p->rounding = (kd_rounding){choose_units, p};
     p->schedule = p->plan->schedule;
+    p->schedule.batch = batch;
+    p->schedule.samples *= (double)p->n_group;
     p->schedule.rounding = p->plan->size > 0.0 ? &p->rounding : NULL;
     return KDINR_OK;
 }
@@ -358,6 +393,7 @@ static kdinr_status train(kd_run *run, const kd_distill_task *tasks, size_t n, p
                     .lesson = &tasks[i].lesson,
                     .plan = &tasks[i].plan,
                     .student = student,
+                    .n_group = run->options->gradient_weight > 0.0 ? KD_GROUP_ROWS : 1,
                     .here = tasks[i].lesson.trainer == kd_share_rank(run->share),
                     .first = UINT64_MAX};
         if (window_range(p->lesson, student)) {

@@ -246,13 +246,20 @@ typedef struct kdinr_options {
     double student_rate;      /**< learning rate of stage 2, 1e-7..1 */
     double matrix_rate_scale; /**< Muon's rate on hidden matrices = this times the rate above, less
                                    in networks wider than 64 neurons: times 64 / neurons */
-    bool warm_start;          /**< teacher t from t-1; student from the middle one, in part */
-    bool direct;              /**< study option: no teachers at all; keeps a whole window in memory,
-                                   whatever window_memory says */
-    double window_memory; /**< bytes, 0..1e18, in which a window's steps, as float32, may be kept
-                             until stage 2; if they fit, students learn the data itself and only the
-                               middle step has a teacher, from which they start. Default 2^30.
-                               0: one step in memory at a time, every step has a teacher */
+    double gradient_weight; /**< of the loss on gradients, 1e-12..1e6; default 0: there is none. The
+                                 loss is the mean of (f - v)^2 plus this times the mean of
+                                 (df/da - dv/da)^2 over the axes a = x, y, z of the coordinates,
+                                 -1..1 across a brick. Needs `direct`. With each sample that is
+                               drawn its neighbour along each axis is learnt, too, and derivatives
+                               are differences between them: four times the work. Lu et al., 2021,
+                                 sec. 3.2, who differentiate the network */
+    bool warm_start;        /**< teacher t from t-1; student from the middle one, in part */
+    bool direct;            /**< study option: no teachers at all; keeps a whole window in memory,
+                                 whatever window_memory says */
+    double window_memory;   /**< bytes, 0..1e18, in which a window's steps, as float32, may be kept
+                               until stage 2; if they fit, students learn the data itself and only the
+                                 middle step has a teacher, from which they start. Default 2^30.
+                                 0: one step in memory at a time, every step has a teacher */
     uint64_t seed;
 
     /* Sampling, Sec. III-C. */

@@ -93,6 +93,8 @@ static const flag flags[] = {
      "learning rate of stage 2"},
     {KD_COMPRESS, "--matrix-rate-scale", "S", NUMBER, 1, OPTION(matrix_rate_scale),
      "Muon's rate / the rate"},
+    {KD_COMPRESS, "--gradient-weight", "L", NUMBER, 1, OPTION(gradient_weight),
+     "of a loss on gradients, with --direct or --network (0)"},
     {KD_COMPRESS, "--warm-start", "no|yes", YES_NO, 1, OPTION(warm_start),
      "start from the step before"},
     {KD_COMPRESS, "--window-memory", "BYTES", NUMBER, 1, OPTION(window_memory),

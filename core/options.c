@@ -122,6 +122,7 @@ static const number numbers[] = {
     REAL(teacher_rate, false, 1e-7, 1),
     REAL(student_rate, false, 1e-7, 1),
     REAL(matrix_rate_scale, false, 1e-3, 1e3),
+    REAL(gradient_weight, true, 1e-12, 1e6),
     REAL(window_memory, true, 1, 1e18),
     INTEGER(sampling, false, 0, 1),
     INTEGER(block_size, false, 2, 16),
@@ -167,6 +168,12 @@ kdinr_status kd_options_check(const kdinr_options *options, kdinr_error *error)
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
                        "option blocks is %d, but network %d has its own: only network %d may",
                        (int)options->blocks, (int)options->network, KDINR_NETWORK_KDINR);
+    }
+    if (options->gradient_weight != 0.0 && !options->direct) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "option gradient_weight is %g, which needs direct: teachers have no loss on "
+                       "gradients",
+                       options->gradient_weight);
     }
     if (options->psnr != 0.0) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT,

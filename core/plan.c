@@ -65,8 +65,9 @@ double kd_plan_bits(const kdinr_options *options)
     }
 }
 
-/* Bits that entropy coding is expected to save of a clustered weight's: a little more than if weights
- * were distributed normally, as measured. Where it saves less there will be fewer centres. */
+/* Bits that entropy coding is expected to save of a clustered weight's: a little more than if
+ * weights were distributed normally, as measured. Where it saves less there will be fewer centres.
+ */
 static double saved_bits(int bits)
 {
     return fmax(0.0, 0.4 * (1.0 - exp2(2.0 - bits)));
