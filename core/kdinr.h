@@ -126,8 +126,9 @@ typedef enum kdinr_network {
                                      encoder is KD-INR's, not its residual blocks, and the last
                                      layer linear */
     KDINR_NETWORK_SIREN = 2,    /**< Sitzmann et al., 2020: layers of m neurons */
-    KDINR_NETWORK_NEURCOMP = 3  /**< Lu et al., 2021: blocks h + f(h) of two layers of m; without
-                                     its loss on gradients, weights stored as the others' are */
+    KDINR_NETWORK_NEURCOMP = 3  /**< Lu et al., 2021: blocks h + f(h) of two layers of m. Its
+                                     clustered weights and its loss on gradients are options that
+                                     all networks have: weights, gradient_weight */
 } kdinr_network;
 
 /** Blocks of network KDINR, with which it also changes what comes before them. Numbers are fixed.
@@ -309,7 +310,8 @@ KDINR_API kdinr_options kdinr_options_paper(void);
 /** The preset's settings for another network, if `network` is not KDINR: learns the data itself,
  *  uniform sampling, Adam, first frequency 30. Learning rate: the paper preset's 1e-4 for all (as
  *  sec. IV has it); with the default preset that of the network's own authors: CoordNet 1e-5, SIREN
- *  1e-4, NeurComp 5e-5. Everything else is the preset's. */
+ *  1e-4, NeurComp 5e-5; NeurComp's weights are then CLUSTERED, with nine bits as its authors have
+ *  them; their program's loss on gradients has the weight 0. Everything else is the preset's. */
 KDINR_API kdinr_options kdinr_options_for(kdinr_preset preset, kdinr_network network);
 
 /* ---- encoder ---- */

@@ -76,6 +76,7 @@ kdinr_options kdinr_options_for(kdinr_preset preset, kdinr_network network)
     options.warm_start = false;
     options.direct = true;
     options.sampling = KDINR_SAMPLING_UNIFORM;
+    if (network == KDINR_NETWORK_NEURCOMP && !paper) options.weights = KDINR_WEIGHTS_CLUSTERED;
     return options;
 }
 
