@@ -145,7 +145,7 @@ static kdinr_status finish(void *user, kdinr_error *error)
 /* The student's initial parameters and, where it is trained, the batches. */
 static kdinr_status prepare(kd_pool *p, kdinr_error *error)
 {
-    const size_t batch = p->plan->schedule.batch;
+    const size_t batch = p->plan->schedule.batch * p->n_group;
 
     kd_net_layout(&p->plan->shape, &p->student->net);
     p->key = kd_rng_key(p->run->options->seed, ~p->plan->stream);
@@ -154,9 +154,14 @@ static kdinr_status prepare(kd_pool *p, kdinr_error *error)
     p->student->modes = calloc(kd_pool_count_modes(p) + 1, sizeof *p->student->modes);
     if (p->student->modes == NULL) return kd_fail_memory(error, kd_pool_count_modes(p), "modes");
     if (p->here) KD_TRY(kd_pool_open(p, error));
-    p->source = (kd_source){kd_pool_draw, p, &p->supply};
+    p->source = (kd_source){.draw = kd_pool_draw,
+                            .user = p,
+                            .supply = p->n_group > 1 ? NULL : &p->supply,
+                            .gradient_weight = p->run->options->gradient_weight};
     p->rounding = (kd_rounding){choose_units, p};
     p->schedule = p->plan->schedule;
+    p->schedule.batch = batch;
+    p->schedule.samples *= (double)p->n_group;
     p->schedule.rounding = p->plan->size > 0.0 ? &p->rounding : NULL;
     return KDINR_OK;
 }
@@ -175,6 +180,7 @@ static kdinr_status train(kd_run *run, const kd_distill_task *tasks, size_t n, k
                        .lesson = &tasks[i].lesson,
                        .plan = &tasks[i].plan,
                        .student = student,
+                       .n_group = run->options->gradient_weight > 0.0 ? KD_GROUP_ROWS : 1,
                        .here = tasks[i].lesson.trainer == kd_share_rank(run->share),
                        .first = UINT64_MAX};
         if (window_range(p->lesson, student)) {

@@ -27,6 +27,7 @@ typedef struct kd_student {
     int8_t *modes; /* [n_steps][net.n_inputs - 4] of time, owned; NULL: constant, or none */
     float range[KD_KDM_MAX_COMPONENTS][2];
     double sensitivity[KD_KDM_MAX_TENSORS]; /* see kd_quant_measure */
+    double added; /* mean squared output error that clustering of weights is expected to add */
     kd_outcome outcome;
 } kd_student;
 

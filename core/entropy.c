@@ -51,7 +51,8 @@ kdinr_status kd_entropy_unpack_bytes(const uint8_t *packed, size_t packed_size, 
 
 enum { CODE_LIMIT = 255, MAX_BITS = 15 };
 
-/* A code is its number of bits, the two bits below the leading one, the other bits and the sign.
+/* A code is its number of bits, the two bits below the leading one, the other bits and the sign,
+ * which a folded one always has.
  * How many bits there are depends on the tensor's scale, so every tensor learns that for itself. */
 typedef struct code_model {
     kd_context longer[KD_ENTROPY_MAX_TENSORS][MAX_BITS]; /* [tensor][j]: more than j bits? */
@@ -66,17 +67,25 @@ static void reset_code_model(code_model *model)
     kd_coder_reset(&model->third[0][0], (MAX_BITS + 1) * 2);
 }
 
-static int code_number(kd_coder *coder, code_model *model, int tensor, int number)
+/* How far out a code is. */
+static unsigned code_magnitude(const kd_entropy_tensor *tensor, int number)
 {
-    const unsigned magnitude = (unsigned)abs(number);
+    return (unsigned)(tensor->folded && number < 0 ? -1 - number : abs(number));
+}
+
+static int code_number(kd_coder *coder, code_model *model, const kd_entropy_tensor *tensor,
+                       int number)
+{
+    const unsigned magnitude = code_magnitude(tensor, number);
     int bits = 0;
     unsigned found = 1;
 
     while (bits < MAX_BITS &&
-           kd_coder_bit(coder, &model->longer[tensor][bits], magnitude >> bits > 0)) {
+           kd_coder_bit(coder, &model->longer[tensor->index][bits], magnitude >> bits > 0)) {
         bits++;
     }
-    if (bits == 0) return 0;
+    if (bits == 0 && !tensor->folded) return 0;
+    if (bits == 0) found = 0;
     for (int shift = bits - 2; shift >= 0; shift--) {
         const bool bit = magnitude >> shift & 1;
         kd_context *seen = found == 1 ? &model->second[bits] : &model->third[bits][found & 1];
@@ -84,7 +93,8 @@ static int code_number(kd_coder *coder, code_model *model, int tensor, int numbe
         found =
             found << 1 | (found < 4 ? kd_coder_bit(coder, seen, bit) : kd_coder_even(coder, bit));
     }
-    return kd_coder_even(coder, number < 0) ? -(int)found : (int)found;
+    if (!kd_coder_even(coder, number < 0)) return (int)found;
+    return tensor->folded ? -1 - (int)found : -(int)found;
 }
 
 static size_t count_codes(const kd_entropy_tensor *tensors, size_t n_tensors)
@@ -114,8 +124,8 @@ kdinr_status kd_entropy_pack_codes(const kd_entropy_tensor *tensors, size_t n_te
     for (size_t i = 0; i < n_tensors; i++) {
         assert(tensors[i].index >= 0 && tensors[i].index < KD_ENTROPY_MAX_TENSORS);
         for (size_t k = 0; k < tensors[i].n; k++) {
-            assert(abs(tensors[i].codes[k]) <= KD_ENTROPY_MAX_MAGNITUDE);
-            (void)code_number(&coder, &model, tensors[i].index, tensors[i].codes[k]);
+            assert(code_magnitude(&tensors[i], tensors[i].codes[k]) <= KD_ENTROPY_MAX_MAGNITUDE);
+            (void)code_number(&coder, &model, &tensors[i], tensors[i].codes[k]);
         }
     }
     kd_coder_finish(&coder);
@@ -142,7 +152,7 @@ kdinr_status kd_entropy_unpack_codes(const uint8_t *packed, size_t packed_size,
     reset_code_model(&model);
     for (size_t i = 0; i < n_tensors; i++) {
         for (size_t k = 0; k < tensors[i].n; k++) {
-            tensors[i].codes[k] = (int16_t)code_number(&coder, &model, tensors[i].index, 0);
+            tensors[i].codes[k] = (int16_t)code_number(&coder, &model, &tensors[i], 0);
         }
     }
     return kd_coder_check(&coder, smallest, "packed codes", error);

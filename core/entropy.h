@@ -32,6 +32,7 @@ typedef struct kd_entropy_tensor {
     int index;      /* 0..KD_ENTROPY_MAX_TENSORS-1: its place in its network */
     int16_t *codes; /* [n], each within +-KD_ENTROPY_MAX_MAGNITUDE; only read when packing */
     size_t n;
+    bool folded; /* -1 is as far out as 0, -2 as 1, and so on: as many codes below 0 as from 0 on */
 } kd_entropy_tensor;
 
 /** Compress the codes of all tensors into one stream. *packed is owned by the caller, NULL on

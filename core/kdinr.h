@@ -126,8 +126,9 @@ typedef enum kdinr_network {
                                      encoder is KD-INR's, not its residual blocks, and the last
                                      layer linear */
     KDINR_NETWORK_SIREN = 2,    /**< Sitzmann et al., 2020: layers of m neurons */
-    KDINR_NETWORK_NEURCOMP = 3  /**< Lu et al., 2021: blocks h + f(h) of two layers of m; without
-                                     its loss on gradients, weights stored as the others' are */
+    KDINR_NETWORK_NEURCOMP = 3  /**< Lu et al., 2021: blocks h + f(h) of two layers of m. Its
+                                     clustered weights and its loss on gradients are options that
+                                     all networks have: weights, gradient_weight */
 } kdinr_network;
 
 /** Blocks of network KDINR, with which it also changes what comes before them. Numbers are fixed.
@@ -164,7 +165,10 @@ typedef enum kdinr_decay { KDINR_DECAY_COSINE = 0, KDINR_DECAY_HALVING = 1 } kdi
 typedef enum kdinr_weights {
     KDINR_WEIGHTS_QUANTISED = 0, /**< integer codes, entropy coded, step chosen per tensor */
     KDINR_WEIGHTS_FLOAT16 = 1,
-    KDINR_WEIGHTS_FLOAT32 = 2
+    KDINR_WEIGHTS_FLOAT32 = 2,
+    KDINR_WEIGHTS_CLUSTERED = 3 /**< each hidden matrix: 2^cluster_bits centres that k-means finds,
+                                     and for each weight the number of its centre, entropy coded;
+                                     all else float32. NeurComp's, Lu et al., 2021, sec. 3.3 */
 } kdinr_weights;
 
 /** Called during long work with the fraction done, 0..1, and what is being done ("teachers" and
@@ -246,13 +250,20 @@ typedef struct kdinr_options {
     double student_rate;      /**< learning rate of stage 2, 1e-7..1 */
     double matrix_rate_scale; /**< Muon's rate on hidden matrices = this times the rate above, less
                                    in networks wider than 64 neurons: times 64 / neurons */
-    bool warm_start;          /**< teacher t from t-1; student from the middle one, in part */
-    bool direct;              /**< study option: no teachers at all; keeps a whole window in memory,
-                                   whatever window_memory says */
-    double window_memory; /**< bytes, 0..1e18, in which a window's steps, as float32, may be kept
-                             until stage 2; if they fit, students learn the data itself and only the
-                               middle step has a teacher, from which they start. Default 2^30.
-                               0: one step in memory at a time, every step has a teacher */
+    double gradient_weight; /**< of the loss on gradients, 1e-12..1e6; default 0: there is none. The
+                                 loss is the mean of (f - v)^2 plus this times the mean of
+                                 (df/da - dv/da)^2 over the axes a = x, y, z of the coordinates,
+                                 -1..1 across a brick. Needs `direct`. With each sample that is
+                               drawn its neighbour along each axis is learnt, too, and derivatives
+                               are differences between them: four times the work. Lu et al., 2021,
+                                 sec. 3.2, who differentiate the network */
+    bool warm_start;        /**< teacher t from t-1; student from the middle one, in part */
+    bool direct;            /**< study option: no teachers at all; keeps a whole window in memory,
+                                 whatever window_memory says */
+    double window_memory;   /**< bytes, 0..1e18, in which a window's steps, as float32, may be kept
+                               until stage 2; if they fit, students learn the data itself and only the
+                                 middle step has a teacher, from which they start. Default 2^30.
+                                 0: one step in memory at a time, every step has a teacher */
     uint64_t seed;
 
     /* Sampling, Sec. III-C. */
@@ -263,6 +274,8 @@ typedef struct kdinr_options {
 
     /* Stored weights. */
     kdinr_weights weights;
+    int cluster_bits; /**< of CLUSTERED weights, 1..9; default 9. A matrix with fewer weights than
+                         pay for its centres, which with 9 bits are 713, stays float32 */
 
     /* Keeping. */
     const char *part; /**< file that keeps every network as soon as it is trained, so that a run
@@ -300,7 +313,8 @@ KDINR_API kdinr_options kdinr_options_paper(void);
 /** The preset's settings for another network, if `network` is not KDINR: learns the data itself,
  *  uniform sampling, Adam, first frequency 30. Learning rate: the paper preset's 1e-4 for all (as
  *  sec. IV has it); with the default preset that of the network's own authors: CoordNet 1e-5, SIREN
- *  1e-4, NeurComp 5e-5. Everything else is the preset's. */
+ *  1e-4, NeurComp 5e-5; NeurComp's weights are then CLUSTERED, with nine bits as its authors have
+ *  them; their program's loss on gradients has the weight 0. Everything else is the preset's. */
 KDINR_API kdinr_options kdinr_options_for(kdinr_preset preset, kdinr_network network);
 
 /* ---- encoder ---- */

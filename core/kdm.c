@@ -246,11 +246,9 @@ done:
 
 static void write_floats(kd_writer *writer, const kd_model_array *array, const kd_network *network)
 {
-    kd_net net;
+    const size_t n = kd_kdm_stored(array, network).n_floats;
 
-    if (network->kind != KD_NETWORK_FLOAT16 && network->kind != KD_NETWORK_FLOAT32) return;
-    kd_kdm_net(array, network, &net);
-    for (size_t i = 0; i < net.n_params; i++) {
+    for (size_t i = 0; i < n; i++) {
         if (network->kind == KD_NETWORK_FLOAT16) {
             kd_put_u16(writer, kd_float16_bits(network->params[i]));
         } else {
@@ -330,7 +328,7 @@ typedef struct section {
     kd_writer content;
 } section;
 
-enum { META, NETS, CODE, MASK, RESI, AXES, FORM, PACK, MODE, N_SECTIONS };
+enum { META, NETS, CODE, MASK, RESI, AXES, FORM, PACK, MODE, CLUS, N_SECTIONS };
 
 /* A file that the reader would refuse must not be written. */
 static kdinr_status check_networks(const kd_model *model, int a, kdinr_error *error)
@@ -356,6 +354,7 @@ static kdinr_status check_all(const kd_model *model, kdinr_error *error)
         KD_TRY(kd_check_array(model, a, status, error));
         KD_TRY(kd_check_lists(model, a, status, error));
         if (model->arrays[a].n_masks > 0) KD_TRY(kd_check_step_masks(model, a, status, error));
+        KD_TRY(kd_check_cluster_bits(model, a, status, error));
         KD_TRY(check_networks(model, a, error));
     }
     return kd_check_packs(model, status, error);
@@ -366,7 +365,8 @@ static kdinr_status join_sections(const section *sections, uint8_t **bytes, size
                                   kdinr_error *error)
 {
     const bool is_1_1 = sections[RESI].content.size + sections[AXES].content.size > 0;
-    const int minor = sections[MODE].content.size > 0   ? 4
+    const bool is_1_4 = sections[MODE].content.size + sections[CLUS].content.size > 0;
+    const int minor = is_1_4                            ? 4
                       : sections[PACK].content.size > 0 ? 3
                       : sections[FORM].content.size > 0 ? 2
                                                         : is_1_1; /* the least that is needed */
@@ -408,9 +408,9 @@ static kdinr_status join_sections(const section *sections, uint8_t **bytes, size
 
 kdinr_status kd_kdm_pack(const kd_model *model, uint8_t **bytes, size_t *size, kdinr_error *error)
 {
-    section sections[N_SECTIONS] = {{.id = "META"}, {.id = "NETS"}, {.id = "CODE"},
-                                    {.id = "MASK"}, {.id = "RESI"}, {.id = "AXES"},
-                                    {.id = "FORM"}, {.id = "PACK"}, {.id = "MODE"}};
+    section sections[N_SECTIONS] = {{.id = "META"}, {.id = "NETS"}, {.id = "CODE"}, {.id = "MASK"},
+                                    {.id = "RESI"}, {.id = "AXES"}, {.id = "FORM"}, {.id = "PACK"},
+                                    {.id = "MODE"}, {.id = "CLUS"}};
     kdinr_status status;
 
     *bytes = NULL;
@@ -424,6 +424,7 @@ kdinr_status kd_kdm_pack(const kd_model *model, uint8_t **bytes, size_t *size, k
     KD_TRY_DONE(kd_write_axes(&sections[AXES].content, model, error));
     KD_TRY_DONE(kd_write_forms(&sections[FORM].content, model, error));
     KD_TRY_DONE(kd_write_modes(&sections[MODE].content, model, error));
+    KD_TRY_DONE(kd_write_clusters(&sections[CLUS].content, model, error));
     KD_TRY_DONE(join_sections(sections, bytes, size, error));
 
 done:

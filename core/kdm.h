@@ -27,7 +27,8 @@ typedef enum kd_network_kind {
     KD_NETWORK_CONSTANT = 0,  /* every sample is range[c][0]; no parameters */
     KD_NETWORK_QUANTISED = 1, /* parameter = code * kd_kdm_step(steps[tensor]) */
     KD_NETWORK_FLOAT16 = 2,
-    KD_NETWORK_FLOAT32 = 3
+    KD_NETWORK_FLOAT32 = 3,
+    KD_NETWORK_CLUSTERED = 4 /* hidden matrices are numbers of centres, all else is float32 */
 } kd_network_kind;
 
 /** The student of one brick and one window. The tensors of a network are, in the order of its flat
@@ -37,11 +38,18 @@ typedef struct kd_network {
     int width, depth;                      /* m, d; 0 when constant */
     float range[KD_KDM_MAX_COMPONENTS][2]; /* values that outputs -1 and +1 stand for */
     uint8_t steps[KD_KDM_MAX_TENSORS];     /* QUANTISED: step codes, one a tensor */
-    int8_t *modes;  /* [steps of the window][array's n_modes] of time, as modes.h has them, owned;
-                       NULL: none, or constant */
-    int16_t *codes; /* QUANTISED: [n_params], within +-32767, owned */
-    float *params;  /* FLOAT16, FLOAT32: [n_params], owned (rounded if FLOAT16) */
+    int8_t *modes; /* [steps of the window][array's n_modes] of time, as modes.h has them, owned;
+                      NULL: none, or constant */
+    /* what the file has of it (kd_kdm_stored), in the order of its tensors; both owned */
+    int16_t *codes; /* QUANTISED: [n_params], within +-32767; CLUSTERED: of clustered matrices */
+    float *params;  /* FLOAT16, FLOAT32: [n_params] (rounded if FLOAT16); CLUSTERED: the centres, in
+                       ascending order, of clustered matrices, the parameters of other tensors */
 } kd_network;
+
+/** How many codes and floats the file has of a network. */
+typedef struct kd_stored {
+    size_t n_codes, n_floats;
+} kd_stored;
 
 /** What a sample is, when it is not a value the networks answer for. Numbers are stored. */
 typedef enum kd_missing {
@@ -89,6 +97,7 @@ typedef struct kd_model_array {
     kd_form form;
     int n_modes; /* of time, which its networks read beside it; 0..KD_NET_MAX_MODES */
     float omega_first, omega_hidden;
+    int cluster_bits; /* of the codes of CLUSTERED networks, 1..9; 0: there are none; set with: */
     kd_network *networks; /* [n_windows][bricks z][bricks y][bricks x]; owned; NULL until loaded */
     int n_masks;          /* distinct missing-value maps; 0: nothing is missing */
     kd_mask *masks;       /* [n_masks], owned; NULL until loaded */
@@ -139,6 +148,13 @@ void kd_kdm_net(const kd_model_array *array, const kd_network *network, kd_net *
 
 /** dst[n_params] = the parameters that a decoder uses. */
 void kd_kdm_params(const kd_model_array *array, const kd_network *network, float *dst);
+
+/** Is this tensor of a CLUSTERED network stored as numbers of 2^bits centres, rather than as
+ * floats? Hidden matrices are, unless that takes more bytes. */
+bool kd_kdm_clustered(const kd_net *net, int tensor, int bits);
+
+/** What a network has in the file. */
+kd_stored kd_kdm_stored(const kd_model_array *array, const kd_network *network);
 
 /** Samples per axis of an array on the model's grid: points, or cells = max(points - 1, 1). */
 void kd_kdm_samples(const int dims[3], kdinr_association association, int samples[3]);

@@ -240,7 +240,7 @@ kdinr_status kd_check_network(const kd_model *model, int a, size_t n, kdinr_stat
     const kd_network *network = &array->networks[n];
     const int n_ends = network->kind == KD_NETWORK_CONSTANT ? 1 : 2;
 
-    KD_TRY(check_count((long long)network->kind, KD_NETWORK_CONSTANT, KD_NETWORK_FLOAT32, a,
+    KD_TRY(check_count((long long)network->kind, KD_NETWORK_CONSTANT, KD_NETWORK_CLUSTERED, a,
                        "kind of a network", status, error));
     if (network->kind != KD_NETWORK_CONSTANT) {
         KD_TRY(check_count(network->width, 2, KD_NET_MAX_WIDTH, a, "width of a network", status,
@@ -288,6 +288,7 @@ kdinr_status kd_check_params(const kd_model *model, int a, size_t n, kdinr_statu
     kd_net net;
 
     if (network->kind == KD_NETWORK_CONSTANT) return KDINR_OK;
+    if (network->kind == KD_NETWORK_CLUSTERED) return kd_check_clusters(model, a, n, status, error);
     kd_kdm_net(array, network, &net);
     for (size_t i = 0; i < net.n_params; i++) {
         double value;

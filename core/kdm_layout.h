@@ -68,9 +68,9 @@ typedef enum kd_axis_form {
 /** Tensors of one network that is not constant. */
 int kd_tensor_count(const kd_model_array *array, const kd_network *network);
 
-/** The codes of the QUANTISED ones of `n` networks as kd_entropy wants them. *tensors is owned by
- * the caller, NULL on failure. first   in file order, over all arrays; `n` may reach beyond the
- * last errors  MEMORY */
+/** The codes of the QUANTISED and CLUSTERED ones of `n` networks as kd_entropy wants them. *tensors
+ * is owned by the caller, NULL on failure. first   in file order, over all arrays; `n` may reach
+ * beyond the last errors  MEMORY */
 kdinr_status kd_list_tensors(const kd_model *model, size_t first, size_t n,
                              kd_entropy_tensor **tensors, size_t *n_tensors, kdinr_error *error);
 
@@ -144,6 +144,15 @@ kdinr_status kd_read_forms(const kd_source *from, kd_model *model, kdinr_error *
 kdinr_status kd_write_modes(kd_writer *writer, const kd_model *model, kdinr_error *error);
 kdinr_status kd_read_modes(const kd_source *from, kd_model *model, kdinr_error *error);
 
+/** Section CLUS (kdm_cluster.c): write it, nothing if no network is CLUSTERED; read it, if it is
+ *  there.
+ *  errors  MEMORY; IO, FORMAT, MEMORY */
+kdinr_status kd_write_clusters(kd_writer *writer, const kd_model *model, kdinr_error *error);
+kdinr_status kd_read_clusters(const kd_source *from, kd_model *model, kdinr_error *error);
+
+/** dst[n_params] = the parameters of a CLUSTERED network (kdm_cluster.c). */
+void kd_expand_clusters(const kd_model_array *array, const kd_network *network, float *dst);
+
 /** Section PACK (kdm_pack.c), with the section CODE that belongs to it: write both; read the table
  *  of packs, if it is there.
  *  errors  ARGUMENT (a pack is too long), MEMORY; IO, FORMAT, MEMORY */
@@ -204,7 +213,15 @@ kdinr_status kd_check_bound(const kd_model *model, int a, kdinr_status status, k
 /** Packs, if there are any: how many networks each has, and of which kinds (kdm_pack.c). */
 kdinr_status kd_check_packs(const kd_model *model, kdinr_status status, kdinr_error *error);
 
-/** Parameters of network `n` of array `a`: codes in range, floats finite. */
+/** Bits of the codes of CLUSTERED networks of array `a` (kdm_cluster.c). */
+kdinr_status kd_check_cluster_bits(const kd_model *model, int a, kdinr_status status,
+                                   kdinr_error *error);
+
+/** Centres and codes of network `n` of array `a`, which is CLUSTERED (kdm_cluster.c). */
+kdinr_status kd_check_clusters(const kd_model *model, int a, size_t n, kdinr_status status,
+                               kdinr_error *error);
+
+/** Parameters of network `n` of array `a`: codes in range, floats finite, centres in order. */
 kdinr_status kd_check_params(const kd_model *model, int a, size_t n, kdinr_status status,
                              kdinr_error *error);
 

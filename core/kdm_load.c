@@ -124,16 +124,10 @@ static void count_params(const kd_model_array *array, const kd_network *network,
                          size_t *floats_size)
 {
     const bool half = network->kind == KD_NETWORK_FLOAT16;
-    kd_net net;
+    const kd_stored stored = kd_kdm_stored(array, network);
 
-    *n_codes = *floats_size = 0;
-    if (network->kind == KD_NETWORK_CONSTANT) return;
-    kd_kdm_net(array, network, &net);
-    if (network->kind == KD_NETWORK_QUANTISED) {
-        *n_codes = net.n_params;
-    } else {
-        *floats_size = net.n_params * (half ? sizeof(uint16_t) : sizeof(float));
-    }
+    *n_codes = stored.n_codes;
+    *floats_size = stored.n_floats * (half ? sizeof(uint16_t) : sizeof(float));
 }
 
 /* Can a section of `size` bytes hold the parameters of all networks? Then *floats_size of them are
@@ -163,7 +157,7 @@ static kdinr_status check_code_size(const kd_model *model, size_t size, size_t *
                    size, *floats_size, n_codes, n_codes > 0 ? "at least" : "exactly", least);
 }
 
-/* Make room for the parameters of one network, and read them if they are floats. */
+/* Make room for what one network has, and read its floats. */
 static kdinr_status read_floats(kd_reader *reader, const kd_model_array *array, kd_network *network,
                                 kdinr_error *error)
 {
@@ -171,7 +165,7 @@ static kdinr_status read_floats(kd_reader *reader, const kd_model_array *array, 
 
     count_params(array, network, &n_codes, &floats_size);
     if (n_codes > 0) {
-        return kd_allocate(n_codes, sizeof *network->codes, "codes", &network->codes, error);
+        KD_TRY(kd_allocate(n_codes, sizeof *network->codes, "codes", &network->codes, error));
     }
     if (floats_size == 0) return KDINR_OK;
     const bool half = network->kind == KD_NETWORK_FLOAT16;
@@ -181,6 +175,21 @@ static kdinr_status read_floats(kd_reader *reader, const kd_model_array *array, 
         network->params[i] = half ? kd_float16_value(kd_get_u16(reader)) : kd_get_f32(reader);
     }
     return kd_reader_check(reader, error);
+}
+
+/* Every code of QUANTISED networks is allowed; not so of CLUSTERED ones. */
+static kdinr_status check_codes(const kd_model *model, kdinr_error *error)
+{
+    for (int a = 0; a < model->n_arrays; a++) {
+        const kd_model_array *array = &model->arrays[a];
+        const size_t n_networks = kd_network_count(array);
+
+        for (size_t n = 0; n < n_networks; n++) {
+            if (array->networks[n].kind != KD_NETWORK_CLUSTERED) continue;
+            KD_TRY(kd_check_clusters(model, a, n, KDINR_ERROR_FORMAT, error));
+        }
+    }
+    return KDINR_OK;
 }
 
 static kdinr_status read_all_floats(kd_reader *reader, kd_model *model, kdinr_error *error)
@@ -214,6 +223,7 @@ static kdinr_status read_code(const kd_source *from, kd_model *model, kdinr_erro
         KD_TRY_DONE(kd_entropy_unpack_codes(bytes + floats_size, size - floats_size, tensors,
                                             n_tensors, error));
     }
+    status = check_codes(model, error);
 
 done:
     free(tensors);
@@ -293,6 +303,7 @@ static kdinr_status read_rest(const char *path, kd_model *model, kdinr_error *er
 
     KD_TRY(kd_source_open_again(path, model, &from, error));
     KD_TRY_DONE(read_nets(&from, model, error));
+    KD_TRY_DONE(kd_read_clusters(&from, model, error));
     KD_TRY_DONE(kd_read_packs(&from, model, error));
     if (model->packs == NULL) KD_TRY_DONE(read_code(&from, model, error));
     KD_TRY_DONE(read_mask(&from, model, error));
@@ -313,6 +324,7 @@ kdinr_status kd_kdm_load_networks(const char *path, kd_model *model, kdinr_error
     for (size_t a = 0; a < n_arrays; a++) {
         loaded.arrays[a] = model->arrays[a];
         loaded.arrays[a].networks = NULL;
+        loaded.arrays[a].cluster_bits = 0;
         loaded.arrays[a].masks = NULL;
         loaded.arrays[a].step_masks = NULL;
         loaded.arrays[a].residuals = NULL;

@@ -80,6 +80,10 @@ void kd_kdm_params(const kd_model_array *array, const kd_network *network, float
 {
     kd_net net;
 
+    if (network->kind == KD_NETWORK_CLUSTERED) {
+        kd_expand_clusters(array, network, dst);
+        return;
+    }
     kd_kdm_net(array, network, &net);
     if (network->kind != KD_NETWORK_QUANTISED) {
         memcpy(dst, network->params, net.n_params * sizeof *dst);
@@ -150,7 +154,38 @@ int kd_tensor_count(const kd_model_array *array, const kd_network *network)
     return 2 * (n_encoder + network->depth * array->block_layers + 1);
 }
 
-/* Called for the networks of a range that are QUANTISED. */
+kd_stored kd_kdm_stored(const kd_model_array *array, const kd_network *network)
+{
+    kd_stored stored = {0, 0};
+    kd_net net;
+
+    if (network->kind == KD_NETWORK_CONSTANT) return stored;
+    kd_kdm_net(array, network, &net);
+    if (network->kind == KD_NETWORK_QUANTISED) {
+        stored.n_codes = net.n_params;
+        return stored;
+    }
+    stored.n_floats = net.n_params;
+    for (int i = 0; network->kind == KD_NETWORK_CLUSTERED && i < 2 * net.n_layers; i++) {
+        size_t n;
+
+        (void)kd_net_tensor(&net, i, &n);
+        if (!kd_kdm_clustered(&net, i, array->cluster_bits)) continue;
+        stored.n_codes += n;
+        stored.n_floats = stored.n_floats - n + ((size_t)1 << array->cluster_bits);
+    }
+    return stored;
+}
+
+/* Has this tensor of a network codes? */
+static bool has_codes(const kd_model_array *array, const kd_network *network, const kd_net *net,
+                      int tensor)
+{
+    return network->kind == KD_NETWORK_QUANTISED ||
+           kd_kdm_clustered(net, tensor, array->cluster_bits);
+}
+
+/* Called for the networks of a range that are QUANTISED or CLUSTERED. */
 typedef void (*visitor)(void *user, const kd_model_array *array, const kd_network *network);
 
 static void visit(const kd_model *model, size_t first, size_t n, visitor call, void *user)
@@ -165,7 +200,9 @@ static void visit(const kd_model *model, size_t first, size_t n, visitor call, v
                            : first + n > base                                    ? first + n - base
                                                                                  : 0;
         for (size_t i = from; i < end; i++) {
-            if (array->networks[i].kind == KD_NETWORK_QUANTISED) {
+            const kd_network_kind kind = array->networks[i].kind;
+
+            if (kind == KD_NETWORK_QUANTISED || kind == KD_NETWORK_CLUSTERED) {
                 call(user, array, &array->networks[i]);
             }
         }
@@ -175,28 +212,33 @@ static void visit(const kd_model *model, size_t first, size_t n, visitor call, v
 
 static void add_tensors(void *user, const kd_model_array *array, const kd_network *network)
 {
-    *(size_t *)user += (size_t)kd_tensor_count(array, network);
+    kd_net net;
+
+    kd_kdm_net(array, network, &net);
+    for (int i = 0; i < 2 * net.n_layers; i++) {
+        *(size_t *)user += has_codes(array, network, &net, i);
+    }
 }
 
 static void add_codes(void *user, const kd_model_array *array, const kd_network *network)
 {
-    kd_net net;
-
-    kd_kdm_net(array, network, &net);
-    *(size_t *)user += net.n_params;
+    *(size_t *)user += kd_kdm_stored(array, network).n_codes;
 }
 
 static void list_network(void *user, const kd_model_array *array, const kd_network *network)
 {
     kd_entropy_tensor **next = user;
+    int16_t *codes = network->codes;
     kd_net net;
 
     kd_kdm_net(array, network, &net);
     for (int i = 0; i < 2 * net.n_layers; i++) {
         size_t n;
-        const size_t start = kd_net_tensor(&net, i, &n);
 
-        *(*next)++ = (kd_entropy_tensor){i, network->codes + start, n};
+        (void)kd_net_tensor(&net, i, &n);
+        if (!has_codes(array, network, &net, i)) continue;
+        *(*next)++ = (kd_entropy_tensor){i, codes, n, network->kind == KD_NETWORK_CLUSTERED};
+        codes += n;
     }
 }
 

@@ -87,7 +87,8 @@ static bool is_known(const char *id, unsigned minor)
            memcmp(id, "MASK", 4) == 0 ||
            (minor >= 1 && (memcmp(id, "RESI", 4) == 0 || memcmp(id, "AXES", 4) == 0)) ||
            (minor >= 2 && memcmp(id, "FORM", 4) == 0) ||
-           (minor >= 3 && memcmp(id, "PACK", 4) == 0) || (minor >= 4 && memcmp(id, "MODE", 4) == 0);
+           (minor >= 3 && memcmp(id, "PACK", 4) == 0) ||
+           (minor >= 4 && (memcmp(id, "MODE", 4) == 0 || memcmp(id, "CLUS", 4) == 0));
 }
 
 /* The table's next entry, which starts at `start` of the file. */

@@ -323,6 +323,7 @@ static kdinr_status strip_networks(const kd_model *model, kd_model_array *array,
     }
     kd_network_middle(array, &array->networks[0]);
     array->window_starts[1] = model->n_steps;
+    array->cluster_bits = 0;
     array->n_windows = array->bricks[0] = array->bricks[1] = array->bricks[2] = 1;
     return KDINR_OK;
 }

@@ -29,6 +29,7 @@ kdinr_options kdinr_options_default(void)
                                    .sampling_rate = 0.5,
                                    .epsilon = -0.1,
                                    .weights = KDINR_WEIGHTS_QUANTISED,
+                                   .cluster_bits = 9,
                                    .backend = "auto"};
     return options;
 }
@@ -78,6 +79,7 @@ kdinr_options kdinr_options_for(kdinr_preset preset, kdinr_network network)
     options.warm_start = false;
     options.direct = true;
     options.sampling = KDINR_SAMPLING_UNIFORM;
+    if (network == KDINR_NETWORK_NEURCOMP && !paper) options.weights = KDINR_WEIGHTS_CLUSTERED;
     return options;
 }
 
@@ -125,12 +127,14 @@ static const number numbers[] = {
     REAL(teacher_rate, false, 1e-7, 1),
     REAL(student_rate, false, 1e-7, 1),
     REAL(matrix_rate_scale, false, 1e-3, 1e3),
+    REAL(gradient_weight, true, 1e-12, 1e6),
     REAL(window_memory, true, 1, 1e18),
     INTEGER(sampling, false, 0, 1),
     INTEGER(block_size, false, 2, 16),
     REAL(sampling_rate, false, 0.01, 1),
     REAL(epsilon, false, -1e6, 1e6),
-    INTEGER(weights, false, 0, 2),
+    INTEGER(weights, false, 0, 3),
+    INTEGER(cluster_bits, false, 1, 9),
     INTEGER(precision, false, 0, 4),
     INTEGER(n_threads, true, 1, 1024),
 };
@@ -169,6 +173,12 @@ kdinr_status kd_options_check(const kdinr_options *options, kdinr_error *error)
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
                        "option blocks is %d, but network %d has its own: only network %d may",
                        (int)options->blocks, (int)options->network, KDINR_NETWORK_KDINR);
+    }
+    if (options->gradient_weight != 0.0 && !options->direct) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "option gradient_weight is %g, which needs direct: teachers have no loss on "
+                       "gradients",
+                       options->gradient_weight);
     }
     if (options->psnr != 0.0) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT,

@@ -57,12 +57,57 @@ double kd_plan_bits(const kdinr_options *options)
 {
     switch (options->weights) {
     case KDINR_WEIGHTS_FLOAT32:
+    case KDINR_WEIGHTS_CLUSTERED: /* counted in floats, see float_count */
         return 32.0;
     case KDINR_WEIGHTS_FLOAT16:
         return 16.0;
     default:
         return BITS_PER_PARAM;
     }
+}
+
+/* Bits that entropy coding is expected to save of a clustered weight's: a little more than if
+ * weights were distributed normally, as measured. Where it saves less there will be fewer centres.
+ */
+static double saved_bits(int bits)
+{
+    return fmax(0.0, 0.4 * (1.0 - exp2(2.0 - bits)));
+}
+
+/* What the parameters of a network take, in units of kd_plan_bits: their number, or of CLUSTERED
+ * ones, whose hidden matrices take less, that of floats of the same size. */
+static double float_count(const kdinr_options *options, const kd_net_shape *shape)
+{
+    const int bits = options->cluster_bits;
+    double n_bits = 0.0;
+    kd_net net;
+
+    if (options->weights != KDINR_WEIGHTS_CLUSTERED) return (double)kd_net_count(shape);
+    kd_net_layout(shape, &net);
+    for (int tensor = 0; tensor < 2 * net.n_layers; tensor++) {
+        const bool clustered = kd_kdm_clustered(&net, tensor, bits);
+        size_t n;
+
+        (void)kd_net_tensor(&net, tensor, &n);
+        n_bits += clustered ? 32.0 * exp2(bits) + (double)n * (bits - saved_bits(bits))
+                            : 32.0 * (double)n;
+    }
+    return n_bits / 32.0;
+}
+
+/* The widest network for `params` of these units. */
+static int width_for(const kdinr_options *options, const kd_net_shape *shape, double params)
+{
+    kd_net_shape trial = *shape;
+
+    if (options->weights != KDINR_WEIGHTS_CLUSTERED) return kd_net_width_for(shape, params);
+    for (trial.width = 2; trial.width < KD_NET_MAX_WIDTH; trial.width++) {
+        kd_net_shape wider = trial;
+
+        wider.width++;
+        if (float_count(options, &wider) > params) break;
+    }
+    return trial.width;
 }
 
 /* Short trainings want many steps, long ones little noise: a step of four times the samples draws
@@ -238,7 +283,7 @@ static void choose_shape(const kdinr_options *options, double params, kd_net_sha
     double best = INFINITY;
 
     shape->depth = wanted;
-    shape->width = options->width > 0 ? options->width : kd_net_width_for(shape, params);
+    shape->width = options->width > 0 ? options->width : width_for(options, shape, params);
     if (options->depth > 0 || options->width > 0 || options->weights == KDINR_WEIGHTS_QUANTISED ||
         options->network != KDINR_NETWORK_KDINR) {
         return;
@@ -248,8 +293,8 @@ static void choose_shape(const kdinr_options *options, double params, kd_net_sha
         kd_net_shape trial = middle;
 
         trial.depth = depth;
-        trial.width = kd_net_width_for(&trial, params);
-        const double gap = params - (double)kd_net_count(&trial);
+        trial.width = width_for(options, &trial, params);
+        const double gap = params - float_count(options, &trial);
         if (gap >= 0.0 && gap < best) {
             best = gap;
             *shape = trial;
@@ -278,17 +323,20 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
                           kdinr_error *error)
 {
     const double n_steps = kd_plan_steps(options), bits = kd_plan_bits(options);
+    const bool clustered = options->weights == KDINR_WEIGHTS_CLUSTERED;
+    const double rough_bits = clustered ? options->cluster_bits + 1.0 : bits;
+
     memset(plan, 0, sizeof *plan);
     if (options->bricks[0] > 0) KD_TRY(check_bricks(options->bricks, input->samples, error));
     split(options, input->samples,
-          options->width > 0 ? 0.0 : input->step_bytes * n_steps * 8.0 / bits, plan);
+          options->width > 0 ? 0.0 : input->step_bytes * n_steps * 8.0 / rough_bits, plan);
     const double n_open = fmin(plan->window, n_steps);
     plan->n_modes = kd_modes_count(options->modes, (int)n_open);
     kd_net_shape student = least_shape(options, plan->n_modes, input->n_components);
     const double each = NETWORK_BYTES + plan->n_modes * n_open; /* bytes, besides parameters */
     plan->keeps = keeps_steps(options, input, plan->window);
     budget(options, input->samples, plan);
-    const double least = (double)kd_net_count(&student);
+    const double least = float_count(options, &student);
     const double networks = (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2] / n_open;
     plan->params_per_step = (input->step_bytes - each * networks) * 8.0 / bits;
     plan->fixed_params = input->fixed_bytes * 8.0 / bits;
@@ -345,7 +393,7 @@ void kd_plan_students(const kdinr_options *options, const kd_plan *plan, int n_s
         /* an eighth is dealt out evenly: teachers say nothing of what the student will find hard */
         const double share = sum > 0.0 ? 0.875 * sqrt(weights[i]) / sum + 0.125 * even : even;
         const double params = all * share;
-        const int width = kd_net_width_for(&shape, params);
+        const int width = width_for(options, &shape, params);
         const int teacher = plan->teacher.width;
 
         students[i].bytes = rounded ? params * kd_plan_bits(options) / 8.0 : 0.0;

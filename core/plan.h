@@ -20,7 +20,8 @@ typedef struct kd_plan {
     bool keeps;             /* are a window's steps kept in memory until it is trained? */
 } kd_plan;
 
-/** Bits that one stored parameter is expected to take, when the ratio decides. */
+/** Bits that one stored parameter is expected to take, when the ratio decides; of CLUSTERED weights
+ *  those of a float, in whose number their networks are counted. */
 double kd_plan_bits(const kdinr_options *options);
 
 /** Samples per optimiser step of a training that draws `samples` in all. */

@@ -64,18 +64,42 @@ static kdinr_status open_teachers(kd_pool *p, kdinr_error *error)
     return KDINR_OK;
 }
 
-/* Sample rows row, row + n_active, ... of the pool belong to one step: choose where to ask. */
-static size_t choose_rows(kd_pool *p, uint64_t first, size_t row, const uint8_t *classes)
+/* Where to ask for the n-th row of a step. */
+static void place(const kd_pool *p, size_t n, const int index[3])
 {
-    const kd_lesson *lesson = p->lesson;
+    kd_bricks_coords(p->lesson->brick, index, p->asked + n * 3);
+    p->at[n] = kd_bricks_at(p->lesson->brick, index);
+}
+
+/* The sample next to `index` along an axis, or the one before it; `index` itself where both are
+ * outside the brick or missing. */
+static void find_neighbour(const kd_brick *brick, const uint8_t *classes, const int index[3],
+                           int axis, int neighbour[3])
+{
+    for (int side = 1; side >= -1; side -= 2) {
+        memcpy(neighbour, index, 3 * sizeof *index);
+        neighbour[axis] += side;
+        if (neighbour[axis] < 0 || neighbour[axis] >= brick->dims[axis]) continue;
+        if (classes == NULL || classes[kd_bricks_at(brick, neighbour)] == KD_MISSING_NONE) return;
+    }
+    memcpy(neighbour, index, 3 * sizeof *index);
+}
+
+/* Draws draw, draw + n_active, ... of the pool belong to one step: choose where to ask. */
+static size_t choose_rows(kd_pool *p, uint64_t first, size_t draw, const uint8_t *classes)
+{
+    const size_t n_draws = p->n / p->n_group;
     size_t n = 0;
 
-    for (; row < p->n; row += (size_t)p->n_active, n++) {
-        int index[3];
+    for (; draw < n_draws; draw += (size_t)p->n_active) {
+        int index[3], neighbour[3];
 
-        kd_sampler_draw(p->sampler, p->key, first + row, classes, index);
-        kd_bricks_coords(lesson->brick, index, p->asked + n * 3);
-        p->at[n] = kd_bricks_at(lesson->brick, index);
+        kd_sampler_draw(p->sampler, p->key, first + draw, classes, index);
+        place(p, n++, index);
+        for (int axis = 0; axis + 1 < (int)p->n_group; axis++) {
+            find_neighbour(p->lesson->brick, classes, index, axis, neighbour);
+            place(p, n++, neighbour);
+        }
     }
     return n;
 }
@@ -98,12 +122,13 @@ static kdinr_status ask(kd_pool *p, int i, size_t n, kdinr_error *error)
 }
 
 /* Answers, re-mapped, into their rows. */
-static void scatter(kd_pool *p, size_t row, const kd_answer *learnt, size_t n)
+static void scatter(kd_pool *p, size_t draw, const kd_answer *learnt, size_t n)
 {
-    const size_t nc = (size_t)p->lesson->n_components;
+    const size_t nc = (size_t)p->lesson->n_components, n_active = (size_t)p->n_active;
     const size_t n_inputs = (size_t)p->student->net.n_inputs;
 
-    for (size_t i = 0; i < n; i++, row += (size_t)p->n_active) {
+    for (size_t i = 0; i < n; i++) {
+        const size_t row = (draw + i / p->n_group * n_active) * p->n_group + i % p->n_group;
         float *to = p->coords + row * n_inputs;
 
         memcpy(to, p->asked + i * 3, 3 * sizeof *to);
@@ -119,13 +144,15 @@ static void scatter(kd_pool *p, size_t row, const kd_answer *learnt, size_t n)
 
 kdinr_status kd_pool_fill(kd_pool *p, uint64_t first, kdinr_error *error)
 {
+    const uint64_t first_draw = first / p->n_group;
+
     for (int i = 0; i < p->n_active; i++) {
         const size_t n_active = (size_t)p->n_active;
-        const size_t row = ((size_t)i + n_active - (size_t)(first % n_active)) % n_active;
-        const size_t n = choose_rows(p, first, row, p->learnt[i].classes);
+        const size_t draw = ((size_t)i + n_active - (size_t)(first_draw % n_active)) % n_active;
+        const size_t n = choose_rows(p, first_draw, draw, p->learnt[i].classes);
 
         KD_TRY(ask(p, i, n, error));
-        scatter(p, row, &p->learnt[i], n);
+        scatter(p, draw, &p->learnt[i], n);
     }
     p->first = first;
     return KDINR_OK;
@@ -160,8 +187,7 @@ static void choose_places(kd_pool *p, size_t n)
             const uint64_t bits = kd_rng_at(p->key, 3 * k + (uint64_t)axis);
             index[axis] = (int)kd_rng_below(bits, (uint32_t)brick->dims[axis]);
         }
-        kd_bricks_coords(brick, index, p->asked + k * 3);
-        p->at[k] = kd_bricks_at(brick, index);
+        place(p, k, index);
     }
 }
 

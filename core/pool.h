@@ -8,7 +8,8 @@
 
 #include "distill.h"
 
-/** The batches of one student, and what its training is made of. */
+/** The batches of one student, and what its training is made of. With a loss on gradients every
+ * draw gives a group of rows, see kd_backend_config; row r belongs to draw r / n_group. */
 typedef struct kd_pool {
     /* set before kd_pool_open */
     kd_run *run;
@@ -17,6 +18,7 @@ typedef struct kd_pool {
     kd_student *student; /* its net, range and room for modes */
     bool here;           /* is this the process that trains? */
     uint64_t key;        /* of the random numbers */
+    size_t n_group;      /* rows of a draw: 1 or KD_GROUP_ROWS */
     size_t n;            /* rows */
 
     kd_schedule schedule;

@@ -142,7 +142,7 @@ static kdinr_status coded_size(const trial *t, double log2_lambda, size_t *size,
 
         quantise_tensor(t->params + start, n, step, &code, t->codes + start);
         t->units[tensor] = kd_kdm_step(code);
-        tensors[tensor] = (kd_entropy_tensor){tensor, t->codes + start, n};
+        tensors[tensor] = (kd_entropy_tensor){tensor, t->codes + start, n, false};
     }
     KD_TRY(kd_entropy_pack_codes(tensors, (size_t)n_tensors, &packed, size, error));
     free(packed);

@@ -332,6 +332,7 @@ static kdinr_status open_session(session *s, unsigned turn, kdinr_error *error)
         return kd_fail_memory(error, (n_values + s->net->n_params) * 4, "batch");
     }
     config.turn = turn;
+    config.gradient_weight = s->source->gradient_weight;
     return s->run->backend->open(s->net, &config, &s->state, error);
 }
 

@@ -34,6 +34,8 @@ typedef struct kd_source {
                          kdinr_error *error);
     void *user;
     const kd_supply *supply; /* the same samples, for backends that draw themselves; NULL: none */
+    double gradient_weight;  /* of the loss on gradients; more than 0: samples come in groups, as
+                                kd_backend_config has it */
 } kd_source;
 
 /** The last part of a training with parameters rounded as the file will round them, so that they

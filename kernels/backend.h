@@ -23,6 +23,8 @@ enum {
 
 enum { KD_MOST_TURNS = 256 }; /* of one call of train_supply */
 
+enum { KD_GROUP_ROWS = 4 }; /* of a batch, see gradient_weight */
+
 /** One linear layer, y = W x + b, followed by sin(omega * y) unless omega is 0.
  *  Parameters live in the network's flat block: W at `weights` as [n_out][n_in], b at `biases`. */
 typedef struct kd_layer {
@@ -62,6 +64,9 @@ typedef struct kd_backend_config {
     kdinr_precision precision; /* of products, where the backend has a choice */
     uint64_t devices;          /* of backends that have several, as kdinr_options has it; */
     unsigned turn;             /* the instance is on the turn-th of them, counted round and round */
+    double gradient_weight; /* of the loss on gradients (groups.h), in training. More than 0: rows
+                               come in groups of KD_GROUP_ROWS, a sample and its neighbours along
+                               x, y and z, or itself again where there is none */
 } kd_backend_config;
 
 /** One optimiser step's rates. Adam: beta 0.9, 0.999, eps 1e-8, bias-corrected (the paper, sec.
@@ -149,7 +154,8 @@ typedef struct kd_backend {
      *  units  in [2 * n_layers] of weights and biases of layer 0, 1, ..., each > 0 */
     kdinr_status (*set_units)(void *state, const float *units, kdinr_error *error);
 
-    /** Mean squared error over n samples and all outputs, and its gradient; nothing moves.
+    /** Mean squared error over n samples and all outputs, and its gradient; nothing moves. With
+     *  gradient_weight the gradient is that of both losses, `loss` that of values alone.
      *  coords    in  [n][n_inputs], about [-1,1]
      *  targets   in  [n][n_outputs]
      *  gradient  out [n_params]

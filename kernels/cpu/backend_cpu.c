@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cpu/instance.h"
+#include "groups.h"
 #include "status.h"
 
 enum { ALIGNMENT_SIZE = 64 };
@@ -145,7 +146,7 @@ static kdinr_status cpu_set_units(void *state, const float *units, kdinr_error *
 static kdinr_status check_batch(const kd_cpu_instance *self, size_t n, kdinr_error *error)
 {
     const size_t most = self->config.training ? self->config.max_batch : 0;
-    if (n >= 1 && n <= most) return KDINR_OK;
+    if (n >= 1 && n <= most) return kd_groups_check(&self->config, n, error);
     return kd_fail(error, KDINR_ERROR_ARGUMENT, "batch of %zu samples; this instance takes %zu", n,
                    most);
 }

@@ -6,6 +6,7 @@
 
 #include "blocks.h"
 #include "cpu/instance.h"
+#include "groups.h"
 
 /* What the threads of one job share. */
 typedef struct job {
@@ -78,6 +79,32 @@ static double compare(const kd_cpu_plan *plan, const kd_cpu_batch *batch, size_t
     return sum;
 }
 
+/* Let the misses of each group pull at each other. Tiles have whole groups. */
+static void pull(const kd_cpu_instance *self, const kd_cpu_batch *batch, size_t first, size_t count,
+                 float *tile)
+{
+    const kd_net *net = &self->plan.net;
+    float *misses = tile + self->plan.stream;
+    for (size_t s = 0; s < count; s += KD_GROUP_ROWS) {
+        const float *coords = batch->coords + (first + s) * (size_t)net->n_inputs;
+        float pulls[3];
+        for (int axis = 0; axis < 3; axis++) {
+            pulls[axis] =
+                (float)kd_groups_pull(coords, net->n_inputs, axis, self->config.gradient_weight);
+        }
+        for (int c = 0; c < net->n_outputs; c++) {
+            float *group = misses + (size_t)c * KD_TILE + s;
+            const float own = group[0];
+            for (int axis = 0; axis < 3; axis++) {
+                const float change = pulls[axis] * (group[1 + axis] - own);
+                group[1 + axis] += change;
+                group[0] -= change;
+            }
+        }
+    }
+}
+_Static_assert(KD_TILE % KD_GROUP_ROWS == 0, "a tile has whole groups");
+
 /* Slot number `item`: forward and backward, tile by tile. */
 static void run_slot(void *context, int item, int thread)
 {
@@ -95,6 +122,7 @@ static void run_slot(void *context, int item, int thread)
         kd_cpu_batch_load(plan, shared->batch->coords, first, count, tile);
         self->kernels->forward(plan, self->packed, 0, tile);
         sum += compare(plan, shared->batch, first, count, tile);
+        if (self->config.gradient_weight > 0) pull(self, shared->batch, first, count, tile);
         self->kernels->backward(plan, self->packed, tile, slot);
     }
     self->losses[g] = sum;

@@ -7,6 +7,7 @@
 #include "cuda/check.h"
 #include "cuda/devices.h"
 #include "cuda/fused.h"
+#include "groups.h"
 #include "cuda/instance.h"
 #include "cuda_module.h"
 
@@ -109,10 +110,11 @@ static kdinr_status open_training(kd_cuda_instance *self, kdinr_error *error)
     return self->config.optimizer == KDINR_OPTIMIZER_MUON ? open_muon(self, error) : KDINR_OK;
 }
 
-bool kd_cuda_goes_fused(const kd_net *net, kdinr_precision precision)
+bool kd_cuda_goes_fused(const kd_net *net, const kd_backend_config *config)
 {
-    return precision != KDINR_PRECISION_32 && precision != KDINR_PRECISION_TF32 &&
-           kd_fused_supports(net);
+    const kdinr_precision precision = config->precision;
+    return !(config->training && config->gradient_weight > 0) && precision != KDINR_PRECISION_32 &&
+           precision != KDINR_PRECISION_TF32 && kd_fused_supports(net);
 }
 
 static kdinr_status open_all(kd_cuda_instance *self, kdinr_error *error)
@@ -120,7 +122,7 @@ static kdinr_status open_all(kd_cuda_instance *self, kdinr_error *error)
     const size_t n = (size_t)self->n_networks;
     KD_TRY(kd_cuda_enter(self->device, error));
     KD_TRY(allocate(&self->d_params, n * self->net.n_params, error));
-    if (kd_cuda_goes_fused(&self->net, self->config.precision)) {
+    if (kd_cuda_goes_fused(&self->net, &self->config)) {
         KD_CUDA_TRY(cudaMalloc((void **)&self->d_packed, n * kd_fused_packed_size(&self->net)),
                     error);
     }
@@ -224,7 +226,7 @@ static kdinr_status cuda_set_units(void *state, const float *units, kdinr_error 
 static kdinr_status check_batch(const kd_cuda_instance *self, size_t n, kdinr_error *error)
 {
     const size_t most = self->config.training ? self->config.max_batch : 0;
-    if (n >= 1 && n <= most) return KDINR_OK;
+    if (n >= 1 && n <= most) return kd_groups_check(&self->config, n, error);
     return kd_fail(error, KDINR_ERROR_ARGUMENT, "batch of %zu samples; this instance takes %zu", n,
                    most);
 }

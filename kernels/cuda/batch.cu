@@ -75,14 +75,20 @@ static kdinr_status enqueue_passes(const kd_cuda_instance *self, size_t n, kdinr
     const size_t n_inputs = (size_t)net->n_inputs, n_outputs = (size_t)net->n_outputs;
     const float *d_coords = device_coords(self), *d_targets = device_targets(self, n);
     const float scale = (float)(2 / ((double)n * (double)n_outputs));
+    const double gradient_weight = self->config.gradient_weight;
+    const size_t desk_rows = self->desk.rows;
+    const size_t most = gradient_weight > 0 ? desk_rows - desk_rows % KD_GROUP_ROWS : desk_rows;
     kd_cuda_pass pass = self->desk.pass;
-    for (size_t first = 0; first < n; first += self->desk.rows) {
-        const size_t left = n - first, rows = left < self->desk.rows ? left : self->desk.rows;
+    for (size_t first = 0; first < n; first += most) {
+        const size_t left = n - first, rows = left < most ? left : most;
         pass.rows = (int)rows;
         pass.coords = d_coords + first * n_inputs;
         KD_TRY(kd_cuda_forward(self->lane, net, kd_cuda_seen(self), &pass, error));
         KD_TRY(kd_cuda_loss(self->lane, net, &pass, d_targets + first * n_outputs, scale, first > 0,
                             self->desk.d_loss, error));
+        if (gradient_weight > 0) {
+            KD_TRY(kd_cuda_pull(self->lane, net, &pass, gradient_weight, error));
+        }
         KD_TRY(kd_cuda_backward(self->lane, net, kd_cuda_seen(self), &pass, first > 0,
                                 self->d_gradient, error));
     }

@@ -147,8 +147,8 @@ kdinr_status kd_cuda_together_train(const kd_turn *turns, size_t n_turns, size_t
 /** backend.h's count_together. */
 size_t kd_cuda_together_count(const kd_net *net, const kd_backend_config *config);
 
-/** Is path 2 to be taken? */
-bool kd_cuda_goes_fused(const kd_net *net, kdinr_precision precision);
+/** Is path 2 to be taken? Not to train with a loss on gradients, which path 1 alone has. */
+bool kd_cuda_goes_fused(const kd_net *net, const kd_backend_config *config);
 
 /** backend.h's read_supply; n is known to be allowed, a supply is set.
  *  errors  BACKEND */

@@ -70,6 +70,12 @@ kdinr_status kd_cuda_loss(const kd_cuda_lane *lane, const kd_net *net, const kd_
                           const float *d_targets, float scale, bool add, double *d_loss,
                           kdinr_error *error);
 
+/** Let the misses of each group of rows in pass->by[0] pull at each other: the loss on gradients.
+ *  rows of the pass are whole groups
+ *  errors   BACKEND */
+kdinr_status kd_cuda_pull(const kd_cuda_lane *lane, const kd_net *net, const kd_cuda_pass *pass,
+                          double gradient_weight, kdinr_error *error);
+
 /** From pass->by[0] to the gradient of all parameters.
  *  add       in      false: the gradient starts at 0
  *  gradient  in/out  [n_params]

@@ -71,7 +71,7 @@ static int list_turns(const party *p, int c, const kd_turn *turns[KD_MOST_TURNS]
 /* Bytes of n networks' training on the device, without their supplies. */
 static size_t training_size(const kd_net *net, const kd_backend_config *config, size_t n)
 {
-    const bool fused = kd_cuda_goes_fused(net, config->precision);
+    const bool fused = kd_cuda_goes_fused(net, config);
     const kd_cuda_use use = {net, fused, (int)n, config->max_batch};
     kd_cuda_desk desk;
     kd_cuda_muon_plan plan;

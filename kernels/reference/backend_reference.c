@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "blocks.h"
+#include "groups.h"
 #include "reference/reference.h"
 #include "status.h"
 
@@ -145,29 +146,72 @@ static void forward_sample(instance *self, const float *coords)
     kd_reference_forward(&self->net, seen_params(self), &self->trace);
 }
 
-/* self->gradient and *loss over the batch */
+static kdinr_status check_batch(const instance *self, size_t n, kdinr_error *error)
+{
+    if (!self->config.training || n < 1 || n > self->config.max_batch) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "batch of %zu samples; this instance takes %zu",
+                       n, self->config.training ? self->config.max_batch : 0);
+    }
+    return kd_groups_check(&self->config, n, error);
+}
+
+/* misses [n][n_outputs] = answers - targets. Returns the sum of their squares. */
+static double find_misses(instance *self, const float *coords, const float *targets, size_t n,
+                          double misses[][KD_NET_MAX_OUTPUTS])
+{
+    const size_t n_inputs = (size_t)self->net.n_inputs, n_outputs = (size_t)self->net.n_outputs;
+    double sum = 0;
+    for (size_t b = 0; b < n; b++) {
+        forward_sample(self, coords + b * n_inputs);
+        for (size_t c = 0; c < n_outputs; c++) {
+            const double answer = self->trace.inputs[self->net.n_layers][c];
+            misses[b][c] = answer - (double)targets[b * n_outputs + c];
+            sum += misses[b][c] * misses[b][c];
+        }
+    }
+    return sum;
+}
+
+/* Let the misses of a group pull at each other. */
+static void pull_misses(const instance *self, const float *coords,
+                        double misses[][KD_NET_MAX_OUTPUTS])
+{
+    for (int c = 0; c < self->net.n_outputs; c++) {
+        const double first = misses[0][c];
+        for (int axis = 0; axis < 3; axis++) {
+            const double pull =
+                (misses[1 + axis][c] - first) *
+                kd_groups_pull(coords, self->net.n_inputs, axis, self->config.gradient_weight);
+            misses[1 + axis][c] += pull;
+            misses[0][c] -= pull;
+        }
+    }
+}
+
+/* self->gradient and *loss over the batch, group by group or sample by sample */
 static kdinr_status batch_gradient(instance *self, const float *coords, const float *targets,
                                    size_t n, double *loss, kdinr_error *error)
 {
     const kd_net *net = &self->net;
     const size_t n_inputs = (size_t)net->n_inputs, n_outputs = (size_t)net->n_outputs;
-    if (!self->config.training || n < 1 || n > self->config.max_batch) {
-        return kd_fail(error, KDINR_ERROR_ARGUMENT, "batch of %zu samples; this instance takes %zu",
-                       n, self->config.training ? self->config.max_batch : 0);
-    }
+    const size_t group = self->config.gradient_weight > 0 ? KD_GROUP_ROWS : 1;
+    KD_TRY(check_batch(self, n, error));
     const double count = (double)n * (double)n_outputs;
     double sum = 0;
     memset(self->gradient, 0, net->n_params * sizeof *self->gradient);
-    for (size_t b = 0; b < n; b++) {
-        double by_output[KD_REFERENCE_MAX_NEURONS];
-        forward_sample(self, coords + b * n_inputs);
-        for (size_t c = 0; c < n_outputs; c++) {
-            const double answer = self->trace.inputs[net->n_layers][c];
-            const double miss = answer - (double)targets[b * n_outputs + c];
-            sum += miss * miss;
-            by_output[c] = 2 * miss / count;
+    for (size_t first = 0; first < n; first += group) {
+        const float *at = coords + first * n_inputs;
+        double misses[KD_GROUP_ROWS][KD_NET_MAX_OUTPUTS];
+        sum += find_misses(self, at, targets + first * n_outputs, group, misses);
+        if (group > 1) pull_misses(self, at, misses);
+        for (size_t b = 0; b < group; b++) {
+            double by_output[KD_REFERENCE_MAX_NEURONS];
+            for (size_t c = 0; c < n_outputs; c++) {
+                by_output[c] = 2 * misses[b][c] / count;
+            }
+            if (group > 1) forward_sample(self, at + b * n_inputs);
+            kd_reference_backward(net, seen_params(self), &self->trace, by_output, self->gradient);
         }
-        kd_reference_backward(net, seen_params(self), &self->trace, by_output, self->gradient);
     }
     *loss = sum / count;
     return KDINR_OK;

@@ -182,7 +182,7 @@ class reference
   public:
     reference(const kd_net *net, const float *params, size_t n) : n_(n)
     {
-        const kd_backend_config config = {1, true, KDINR_OPTIMIZER_ADAM, n, KDINR_PRECISION_32,
+        const kd_backend_config config = {1, true, KDINR_OPTIMIZER_ADAM, n, KDINR_PRECISION_32, 0,
                                           0, 0};
         assert_int_equal(backend->open(net, &config, &state_, nullptr), KDINR_OK);
         assert_int_equal(backend->set_params(state_, params, nullptr), KDINR_OK);

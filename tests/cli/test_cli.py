@@ -154,6 +154,7 @@ class Shapes(Case):
         dims = (20, 16, 12)
         files = [self.write("s%d.raw" % t, wave(dims, t)) for t in range(2)]
         for flags in (["--direct"], ["--weights", "float16"], ["--optimizer", "adam"],
+                      ["--weights", "clustered", "--cluster-bits", "4"], ["--direct", "--gradient-weight", "1e-3"],
                       ["--blocks=bottleneck"], ["--blocks", "plain"], ["--sampling", "uniform"], ["--block-size", "8"],
                       ["--omega", "auto"], ["--warm-start", "no", "--batch", "256"]):
             self.compress("a.kdm", dims, files, *flags, ratio=4)
@@ -172,6 +173,8 @@ class Shapes(Case):
         info = self.info("a.kdm")
         self.assertEqual(info["arrays"][0]["parameters"], 5 * 3 + 12 + 4)
         self.assertRegex(info["provenance"], "network=2 preset=1 epochs=4$")
+        self.fails(2, "option gradient_weight is 0.5, which needs direct", "compress", "-o", "a.kdm",
+                   "--dims", "20,16,12", "--gradient-weight", "0.5", *files)
         self.fails(2, "option blocks is 1, but network 2 has its own", "compress", "-o", "a.kdm",
                    "--dims", "20,16,12", "--network", "siren", "--blocks", "bottleneck", *files)
         self.fails(2, "--network needs kdinr|coordnet|siren|neurcomp, found 'resnet'", "compress",

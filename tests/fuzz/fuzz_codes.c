@@ -28,6 +28,7 @@ static void unpack_codes(const uint8_t *head, const uint8_t *bytes, size_t size)
         tensors[t].index = head[2 + t] % KD_ENTROPY_MAX_TENSORS;
         tensors[t].n = (size_t)(head[2 + t] * 7) % MOST_CODES;
         tensors[t].codes = codes + t * MOST_CODES;
+        tensors[t].folded = head[1] >= 128 && t % 2 == 0;
     }
     const kdinr_status status = kd_entropy_unpack_codes(bytes, size, tensors, n_tensors, &error);
     if (status != KDINR_OK) {

@@ -47,6 +47,8 @@ static void write_models(const char *folder)
     write_model(folder, "packs", &model);
     sample_moving(&model);
     write_model(folder, "moving", &model);
+    sample_clusters(&model);
+    write_model(folder, "clusters", &model);
 }
 
 /* ---- streams; fuzz_codes.c reads their first eight bytes ---- */
@@ -70,7 +72,9 @@ static void write_streams(const char *folder)
     const int dims[3] = {9, 8, 7};
     int16_t codes[420];
     uint8_t classes[9 * 8 * 7], plain[300] = {1, 2, 3}, *packed;
-    kd_entropy_tensor tensors[3] = {{10, codes, 70}, {20, codes + 70, 140}, {30, codes + 210, 210}};
+    const uint8_t folded_head[8] = {0, 128, 10, 20, 30, 0, 0, 0}; /* 128 % 6 = 2 as well */
+    kd_entropy_tensor tensors[3] = {
+        {10, codes, 70, false}, {20, codes + 70, 140, false}, {30, codes + 210, 210, false}};
     kdinr_error error;
     size_t size;
 
@@ -79,6 +83,10 @@ static void write_streams(const char *folder)
     }
     check_ok(kd_entropy_pack_codes(tensors, 3, &packed, &size, &error), error);
     write_stream(folder, "codes", codes_head, packed, size);
+    free(packed);
+    tensors[0].folded = tensors[2].folded = true;
+    check_ok(kd_entropy_pack_codes(tensors, 3, &packed, &size, &error), error);
+    write_stream(folder, "folded", folded_head, packed, size);
     free(packed);
     for (size_t i = 0; i < sizeof classes; i++) {
         classes[i] = (uint8_t)(i % 9 < 4 ? i % 5 : 0);

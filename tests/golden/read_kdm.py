@@ -1,5 +1,5 @@
 """A second decoder of .kdm files, written from core/FORMAT.md alone; sections 1 to 5 are
-here (4 and 5.4 in codes.py, 5.1 in residuals.py), section 6 is in sample_values.py.
+here (4, 5.4 and 5.5 in codes.py, 5.1 in residuals.py), section 6 is in sample_values.py.
 
     read_kdm.py FILE.kdm -o OUT.raw [--array NAME] [--step K | --time T] [--dims X,Y,Z]
 
@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from codes import CONSTANT, QUANTISED, RangeDecoder, contexts, read_code
+from codes import CLUSTERED, CONSTANT, QUANTISED, RangeDecoder, contexts, read_clusters, read_code
 from file_bytes import FormatError, Reader, require, unzstd, xxh32
 from residuals import decode_step
 from sample_values import values_at
@@ -40,7 +40,7 @@ def read_sections(data):
         require(xxh32(content) == checksum, f"section {name}: wrong checksum")
         known = ("META", "NETS", "CODE", "MASK") + (("RESI", "AXES") if minor > 0 else ())
         known += (("FORM",) if minor > 1 else ()) + (("PACK",) if minor > 2 else ())
-        known += ("MODE",) if minor > 3 else ()
+        known += ("MODE", "CLUS") if minor > 3 else ()
         if name not in known:
             require(minor > 4 and name[0].islower(), f"unknown section {name} in 1.{minor}")
         sections[name] = content
@@ -184,7 +184,7 @@ def read_nets(data, model):
 def read_network(r, a, n_steps):
     network = Network()
     network.kind = r.get("B")
-    require(network.kind <= 3, "kind of a network")
+    require(network.kind <= CLUSTERED, "kind of a network")
     if network.kind == CONSTANT:
         network.layers, network.value = [], np.array(r.list("f", a.n_components))
         require(np.isfinite(network.value).all(), "constant")
@@ -319,6 +319,7 @@ def load(path):
     if "MODE" in sections:
         read_modes(sections["MODE"], model)
     read_nets(sections["NETS"], model)
+    read_clusters(sections.get("CLUS"), model)
     read_code(sections.get("CODE", b""), sections.get("PACK"), model)
     read_mask(sections.get("MASK", b""), model)
     read_residuals(sections.get("RESI", b""), model)

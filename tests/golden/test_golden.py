@@ -43,6 +43,8 @@ CASES = [
     (["--ratio", "30", "--network", "siren", "--window", "3"], (21, 18, 15), 1, False, "nan"),
     (["--ratio", "20", "--network", "neurcomp", "--depth", "3", "--weights", "float16"], (14, 13, 12),
      2, True, None),
+    (["--ratio", "20", "--network", "siren", "--weights", "clustered", "--cluster-bits", "3", "--window", "3"],
+     (21, 18, 15), 1, False, "nan"),
     (["--ratio", "25", "--network", "coordnet", "--depth", "1"], (21, 18, 15), 1, False, None),
     (["--ratio", "12", "--weights", "float32", "--omega-hidden", "20"], (12, 11, 10), 1, True, "nan"),
 ]

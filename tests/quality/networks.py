@@ -6,8 +6,8 @@ takes its tuned settings from here.
 
 KDINR is the command line `kdinr`, DIMS is X,Y,Z; FILEs are raw float32, one per step. Prints a table:
 network and its settings, file ratio, PSNR, processor seconds of one thread. All networks come from
-one program: each is as wide as the bytes allow, stored by the same quantiser, one network for the
-whole series. KD-INR's student, its one teacher (the series fits in memory) and its pilot draw together
+one program: each is as wide as the bytes allow, stored by the same quantiser (but for NeurComp with its
+authors' settings, whose weights are clustered), one network for the whole series. KD-INR's student, its one teacher (the series fits in memory) and its pilot draw together
 as many samples as each of the others, which learn the data itself. Settings of the others:
 
     authors   depth and learning rate of their own programs
@@ -23,6 +23,7 @@ import subprocess
 import tempfile
 
 TUNED = {"coordnet": (1, 1.5e-3), "siren": (3, 1e-3), "neurcomp": (3, 1e-3)}
+BEST_STORED = {"neurcomp": ["--weights", "quantised"]}  # not as its authors store it
 OUR_STEP = ["--optimizer", "muon", "--student-rate", 1e-3, "--omega", "auto"]
 TITLES = {"coordnet": "CoordNet", "siren": "SIREN", "neurcomp": "NeurComp"}
 PILOT_BATCH, N_PILOTS = 1024, 7
@@ -41,11 +42,11 @@ def all_samples(n_voxels, n_steps, effort="low"):
 def settings(network):
     """{name: flags} of one of the other networks."""
     depth, rate = TUNED[network]
-    flags = ["--network", network]
+    flags, stored = ["--network", network], BEST_STORED.get(network, [])
     return {"authors": flags,
-            "tuned": [*flags, "--depth", depth, "--student-rate", rate],
-            "slower": [*flags, "--depth", depth, "--student-rate", rate / 3],
-            "our step": [*flags, "--depth", depth, *OUR_STEP]}
+            "tuned": [*flags, "--depth", depth, "--student-rate", rate, *stored],
+            "slower": [*flags, "--depth", depth, "--student-rate", rate / 3, *stored],
+            "our step": [*flags, "--depth", depth, *OUR_STEP, *stored]}
 
 
 def rows(n_voxels, n_steps):

@@ -36,6 +36,33 @@ static inline double sample_normal(uint64_t key, uint64_t i)
     return sum;
 }
 
+/* A CLUSTERED network's codes and floats; array->cluster_bits must be set. */
+static inline void sample_clusters_of(const kd_model_array *array, kd_network *network,
+                                      uint64_t key)
+{
+    const kd_stored stored = kd_kdm_stored(array, network);
+    const size_t n_centres = (size_t)1 << array->cluster_bits;
+    float *floats = network->params = sample_memory(stored.n_floats * sizeof(float));
+    kd_net net;
+
+    network->codes = sample_memory(stored.n_codes * sizeof(int16_t));
+    for (size_t i = 0; i < stored.n_codes; i++) {
+        const uint32_t code = kd_rng_below(kd_rng_at(key, i), (uint32_t)n_centres);
+        network->codes[i] = (int16_t)((int)code - (int)(n_centres / 2));
+    }
+    kd_kdm_net(array, network, &net);
+    for (int t = 0; t < 2 * net.n_layers; t++) {
+        const bool clustered = kd_kdm_clustered(&net, t, array->cluster_bits);
+        size_t n = n_centres;
+
+        if (!clustered) (void)kd_net_tensor(&net, t, &n);
+        for (size_t i = 0; i < n; i++) {
+            *floats++ = (float)(clustered ? 0.01 * (double)i - 0.005 * (double)n
+                                          : 0.0005 * sample_normal(key, i));
+        }
+    }
+}
+
 /* Give a network its shape and parameters. */
 static inline void sample_network(const kd_model_array *array, kd_network *network,
                                   kd_network_kind kind, int width, int depth, uint64_t key)
@@ -50,6 +77,10 @@ static inline void sample_network(const kd_model_array *array, kd_network *netwo
     if (kind == KD_NETWORK_CONSTANT) return;
     network->width = width;
     network->depth = depth;
+    if (kind == KD_NETWORK_CLUSTERED) {
+        sample_clusters_of(array, network, key);
+        return;
+    }
     kd_kdm_net(array, network, &net);
     if (kind == KD_NETWORK_QUANTISED) {
         network->codes = sample_memory(net.n_params * sizeof(int16_t));
@@ -118,6 +149,7 @@ static inline void sample_small(kd_model *model, kd_network_kind kind)
     sample_grid(model, 9, 8, 7, 3, 1);
     sample_array(&model->arrays[0], "wind", 3);
     model->arrays[0].networks = sample_memory(sizeof(kd_network));
+    model->arrays[0].cluster_bits = kind == KD_NETWORK_CLUSTERED ? 1 : 0;
     sample_network(&model->arrays[0], &model->arrays[0].networks[0], kind, 2, 1, 1);
 }
 
@@ -232,6 +264,35 @@ static inline void sample_forms(kd_model *model)
         sample_network(array, &array->networks[0],
                        a == 1 ? KD_NETWORK_FLOAT16 : KD_NETWORK_QUANTISED, 3, 2, (uint64_t)a);
     }
+}
+
+/* Three arrays: four windows of clustered and other networks; weights that none are clustered of;
+ * nothing but a constant. */
+static inline void sample_clusters(kd_model *model)
+{
+    const kd_network_kind kinds[4] = {KD_NETWORK_CLUSTERED, KD_NETWORK_QUANTISED,
+                                      KD_NETWORK_CONSTANT, KD_NETWORK_CLUSTERED};
+
+    sample_grid(model, 9, 8, 7, 4, 3);
+    for (int a = 0; a < 3; a++) {
+        kd_model_array *array = &model->arrays[a];
+
+        sample_array(array, a == 0 ? "a" : a == 1 ? "b" : "c", 4);
+        array->form = KD_FORM_EVEN;
+        array->block_layers = 2;
+        array->cluster_bits = a == 0 ? 3 : a == 1 ? 9 : 0;
+        array->networks = sample_memory(4 * sizeof(kd_network));
+    }
+    kd_model_array *first = &model->arrays[0];
+    first->n_windows = 4;
+    free(first->window_starts);
+    first->window_starts = sample_memory(5 * sizeof(int));
+    for (int w = 0; w < 4; w++) {
+        first->window_starts[w + 1] = w + 1;
+        sample_network(first, &first->networks[w], kinds[w], 6 + w, 2, (uint64_t)w);
+    }
+    sample_network(&model->arrays[1], model->arrays[1].networks, KD_NETWORK_CLUSTERED, 5, 1, 9);
+    sample_network(&model->arrays[2], model->arrays[2].networks, KD_NETWORK_CONSTANT, 0, 0, 0);
 }
 
 /* Bricks along x, y and z and windows of as many steps each, with a small network for each of them,

@@ -71,13 +71,33 @@ static double fill_normal(int16_t *codes, size_t n, double sigma, uint64_t key)
 static void codes_of_every_magnitude_round_trip(void **state)
 {
     static int16_t all[65535];
-    const kd_entropy_tensor tensor = {255, all, 65535};
+    const kd_entropy_tensor tensor = {255, all, 65535, false};
 
     (void)state;
     for (int i = 0; i < 65535; i++) {
         all[i] = (int16_t)(i - 32767);
     }
     assert_in_range(codes_round_trip(&tensor, 1), 1, 140000);
+}
+
+/* As many below 0 as from 0 on, all equally likely. */
+static void codes_folded_round_trip(void **state)
+{
+    static int16_t codes[4000];
+
+    (void)state;
+    for (int bits = 1; bits <= 9; bits++) {
+        const kd_entropy_tensor tensor = {1, codes, 4000, true};
+
+        for (uint64_t i = 0; i < 4000; i++) {
+            codes[i] = (int16_t)((int)kd_rng_below(kd_rng_at(5, i), 1u << bits) - (1 << bits) / 2);
+        }
+        const size_t size = codes_round_trip(&tensor, 1);
+        print_message("%d bits: %.3f\n", bits, (double)size * 8.0 / 4000.0);
+        assert_true((double)size < 500.0 * bits + 30.0);
+    }
+    const kd_entropy_tensor ends = {1, (int16_t[]){32767, -32768, 0, -1}, 4, true};
+    (void)codes_round_trip(&ends, 1);
 }
 
 static void codes_none_or_one_round_trip(void **state)
@@ -88,14 +108,14 @@ static void codes_none_or_one_round_trip(void **state)
     assert_in_range(codes_round_trip(NULL, 0), 0, 1);
     for (int value = -32767; value <= 32767; value += 37) {
         codes[0] = (int16_t)value;
-        assert_in_range(codes_round_trip(&(kd_entropy_tensor){0, codes, 1}, 1), 1, 7);
+        assert_in_range(codes_round_trip(&(kd_entropy_tensor){0, codes, 1, false}, 1), 1, 7);
     }
 }
 
 static void codes_all_zero_are_padded(void **state)
 {
     static int16_t codes[100001];
-    const kd_entropy_tensor tensor = {0, codes, 100001};
+    const kd_entropy_tensor tensor = {0, codes, 100001, false};
     uint8_t *packed;
     kdinr_error error;
     size_t size;
@@ -115,8 +135,8 @@ static void codes_bytes_left_over_are_refused(void **state)
 
     (void)state;
     kdinr_error error;
-    check_fails(kd_entropy_unpack_codes(bytes, sizeof bytes, &(kd_entropy_tensor){0, codes, 100}, 1,
-                                        &error),
+    check_fails(kd_entropy_unpack_codes(bytes, sizeof bytes,
+                                        &(kd_entropy_tensor){0, codes, 100, false}, 1, &error),
                 KDINR_ERROR_FORMAT, "1000 bytes", error);
 }
 
@@ -130,7 +150,7 @@ static void codes_cost_little_above_their_entropy(void **state)
     (void)state;
     for (size_t a = 0; a < 3; a++) {
         for (size_t b = 0; b < 4; b++) {
-            const kd_entropy_tensor tensor = {0, codes, sizes[a]};
+            const kd_entropy_tensor tensor = {0, codes, sizes[a], false};
             const double ideal = fill_normal(codes, sizes[a], sigmas[b], a * 10 + b);
             const double size = (double)codes_round_trip(&tensor, 1);
 
@@ -150,7 +170,7 @@ static void codes_of_tensors_keep_their_scales_apart(void **state)
     (void)state;
     for (int i = 0; i < 20; i++) {
         const double sigma = i % 2 == 0 ? 100.0 : 5.0;
-        tensors[i] = (kd_entropy_tensor){i % 2, codes + 1000 * i, 1000};
+        tensors[i] = (kd_entropy_tensor){i % 2, codes + 1000 * i, 1000, false};
         ideal += fill_normal(tensors[i].codes, 1000, sigma, (uint64_t)i);
     }
     assert_true((double)codes_round_trip(tensors, 20) < 1.01 * ideal);
@@ -222,6 +242,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_round_trip),
         cmocka_unit_test(codes_of_every_magnitude_round_trip),
+        cmocka_unit_test(codes_folded_round_trip),
         cmocka_unit_test(codes_none_or_one_round_trip),
         cmocka_unit_test(codes_all_zero_are_padded),
         cmocka_unit_test(codes_bytes_left_over_are_refused),

@@ -62,35 +62,11 @@ static file packed_small(kd_network_kind kind)
     return packed(&model);
 }
 
-static file packed_bounded(void)
+static file packed_of(void (*sample)(kd_model *model))
 {
     kd_model model;
 
-    sample_bounded(&model);
-    return packed(&model);
-}
-
-static file packed_forms(void)
-{
-    kd_model model;
-
-    sample_forms(&model);
-    return packed(&model);
-}
-
-static file packed_moving(void)
-{
-    kd_model model;
-
-    sample_moving(&model);
-    return packed(&model);
-}
-
-static file packed_rich(void)
-{
-    kd_model model;
-
-    sample_rich(&model);
+    sample(&model);
     return packed(&model);
 }
 
@@ -178,7 +154,7 @@ static bool is_refusal(kdinr_status status)
 
 static void damage_truncation_is_refused(void **state)
 {
-    file one = packed_rich();
+    file one = packed_of(sample_rich);
     kdinr_error error;
 
     (void)state;
@@ -197,7 +173,7 @@ static void damage_truncation_is_refused(void **state)
 
 static void damage_of_any_byte_is_noticed(void **state)
 {
-    file one = packed_rich();
+    file one = packed_of(sample_rich);
     kdinr_error error;
 
     (void)state;
@@ -257,10 +233,11 @@ static void damage_behind_checksums_bits(void **state)
     (void)state;
     sweep_bits(packed_small(KD_NETWORK_CONSTANT));
     sweep_bits(packed_small(KD_NETWORK_QUANTISED));
-    sweep_bits(packed_rich());
-    sweep_bits(packed_bounded());
-    sweep_bits(packed_forms());
-    sweep_bits(packed_moving());
+    sweep_bits(packed_of(sample_rich));
+    sweep_bits(packed_of(sample_bounded));
+    sweep_bits(packed_of(sample_forms));
+    sweep_bits(packed_of(sample_clusters));
+    sweep_bits(packed_of(sample_moving));
 }
 
 /* Every place as if it held a number of 1, 2, 4 and 8 bytes, set to what breaks parsers. */
@@ -288,15 +265,16 @@ static void damage_behind_checksums_numbers(void **state)
 {
     (void)state;
     sweep_numbers(packed_small(KD_NETWORK_QUANTISED));
-    sweep_numbers(packed_rich());
-    sweep_numbers(packed_bounded());
-    sweep_numbers(packed_moving());
+    sweep_numbers(packed_of(sample_rich));
+    sweep_numbers(packed_of(sample_bounded));
+    sweep_numbers(packed_of(sample_clusters));
+    sweep_numbers(packed_of(sample_moving));
 }
 
 /* Random bytes in random places, many at once. */
 static void damage_behind_checksums_random(void **state)
 {
-    file one = packed_rich();
+    file one = packed_of(sample_rich);
     int n_accepted = 0;
 
     (void)state;
@@ -360,7 +338,7 @@ static void versions_newer_minor_may_add_optional_sections(void **state)
 
 static void versions_residuals_need_1_1(void **state)
 {
-    file plain = packed_small(KD_NETWORK_CONSTANT), bounded = packed_bounded();
+    file plain = packed_small(KD_NETWORK_CONSTANT), bounded = packed_of(sample_bounded);
     kdinr_error error;
 
     (void)state;

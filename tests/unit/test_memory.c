@@ -184,7 +184,7 @@ static void memory_of_decode_may_end_anywhere(void **state)
 enum { NX = 8, NY = 7, NZ = 6, N = NX * NY * NZ, N_STEPS = 3 };
 
 static int n_bricks = 1;
-static bool use_direct;
+static bool use_direct, use_clusters;
 
 static kdinr_options encode_options(void)
 {
@@ -203,6 +203,8 @@ static kdinr_options encode_options(void)
     options.keep_bad = true;
     options.part = PART;
     options.direct = use_direct;
+    if (use_clusters) options.weights = KDINR_WEIGHTS_CLUSTERED;
+    options.cluster_bits = 1;
     return options;
 }
 
@@ -243,13 +245,15 @@ static kdinr_status encode_all(kdinr_error *error)
 static void memory_of_encode_may_end_anywhere(void **state)
 {
     (void)state;
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < 4; round++) {
         n_bricks = round == 1 ? 2 : 1;
-        use_direct = round == 2;
+        use_direct = round >= 2;
+        use_clusters = round == 3;
         const long n = walk(encode_all, round == 1, round == 0 ? 1 : 11);
         assert_true(n > 200);
         print_message("%ld allocations of encode\n", n);
     }
+    use_clusters = false;
     unlink(OUT);
     unlink(PART);
 }

@@ -121,6 +121,10 @@ static void settings_are_the_authors_own(void **state)
         assert_int_equal(own.optimizer, KDINR_OPTIMIZER_ADAM);
         assert_int_equal(own.sampling, KDINR_SAMPLING_UNIFORM);
         assert_int_equal(paper.weights, KDINR_WEIGHTS_FLOAT32);
+        assert_int_equal(own.weights, n == KDINR_NETWORK_NEURCOMP ? KDINR_WEIGHTS_CLUSTERED
+                                                                  : KDINR_WEIGHTS_QUANTISED);
+        assert_int_equal(own.cluster_bits, 9);
+        assert_true(own.gradient_weight == 0.0);
     }
     const kdinr_options usual = kdinr_options_for(KDINR_PRESET_PAPER, KDINR_NETWORK_KDINR);
     assert_true(usual.blocks == KDINR_BLOCKS_BOTTLENECK && !usual.direct && usual.epochs == 400);
@@ -252,6 +256,7 @@ static void networks_learn_and_have_the_size_asked_for(void **state)
         uint64_t m = 2;
 
         options.ratio = 25;
+        options.weights = KDINR_WEIGHTS_QUANTISED;
         options.depth = 2;
         options.omega_first = 6;
         options.student_rate = 1e-3;

@@ -138,7 +138,7 @@ static double coded_bytes(const fixture *f, const float *units)
         for (size_t i = start; i < start + n; i++) {
             codes[i] = (int16_t)nearbyint((double)f->params[i] / (double)units[tensor]);
         }
-        tensors[tensor] = (kd_entropy_tensor){tensor, codes + start, n};
+        tensors[tensor] = (kd_entropy_tensor){tensor, codes + start, n, false};
     }
     check_ok(kd_entropy_pack_codes(tensors, 2 * (size_t)f->net.n_layers, &packed, &size, &error),
              error);

@@ -181,7 +181,7 @@ static void make_pupil(pupil *p, int number)
                             .key = (uint64_t)number,
                             .n_answers = number == 5 ? 2 : 1,
                             .answers = &p->answer};
-    p->source = (kd_source){draw_for, p, &p->supply};
+    p->source = (kd_source){.draw = draw_for, .user = p, .supply = &p->supply};
     p->rounding = (kd_rounding){choose_units, p};
     p->schedule = (kd_schedule){.samples = (double)batch * (number == 4 ? 2900 : 2100),
                                 .batch = batch,
