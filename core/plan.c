@@ -14,7 +14,7 @@
 #define MOST_PARAMS    40000.0
 #define BITS_PER_PARAM 6.0  /* more, narrower weights lose, and so do fewer, finer ones */
 #define NETWORK_BYTES  30.0 /* shape, ranges and steps of one network in the file */
-#define STEP_WEIGHT    8    /* a step counts like this many samples when choosing what to split */
+#define STEP_WEIGHT    2    /* a step counts like this many samples when choosing what to split */
 
 /* Samples to draw with effort normal. Where one step at a time is in memory the student knows its
  * teachers only: they need the same whatever the window, and it sees half as many samples again as

@@ -88,10 +88,11 @@ static void plan_grows_linearly_with_the_steps(void **state)
 {
     (void)state;
     for (int keeps = 0; keeps <= 1; keeps++) {
-        const kd_plan first = make_plan(&INPUT, 80, keeps), twice = make_plan(&INPUT, 160, keeps);
+        const kd_plan first = make_plan(&INPUT, 128, keeps);
+        const kd_plan twice = make_plan(&INPUT, 256, keeps);
 
         assert_int_equal(first.window, twice.window);
-        check_near(count_all(&twice, 160) / count_all(&first, 80), 2.0, 1e-12);
+        check_near(count_all(&twice, 256) / count_all(&first, 128), 2.0, 1e-12);
     }
 }
 
