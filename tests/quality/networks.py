@@ -7,8 +7,9 @@ takes its tuned settings from here.
 KDINR is the command line `kdinr`, DIMS is X,Y,Z; FILEs are raw float32, one per step. Prints a table:
 network and its settings, file ratio, PSNR, processor seconds of one thread. All networks come from
 one program: each is as wide as the bytes allow, stored by the same quantiser (but for NeurComp with its
-authors' settings, whose weights are clustered), one network for the whole series. KD-INR's student, its one teacher (the series fits in memory) and its pilot draw together
-as many samples as each of the others, which learn the data itself. Settings of the others:
+authors' settings, whose weights are clustered), one network for the whole series. KD-INR's student, its
+one teacher (the series fits in memory) and its pilot draw together as many samples as each of the
+others, which learn the data itself. Settings of the others:
 
     authors   depth and learning rate of their own programs
     tuned     the depth and rate, still Adam's, that were best on isabel_wind (README.md)
