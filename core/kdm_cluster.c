@@ -110,35 +110,23 @@ kdinr_status kd_check_clusters(const kd_model *model, int a, size_t n, kdinr_sta
 
 /* ---- section CLUS ---- */
 
+static int cluster_bits_of(const kd_model_array *array)
+{
+    return array->cluster_bits;
+}
+
+static kdinr_status take_cluster_bits(kd_model *model, int a, int number, kdinr_error *error)
+{
+    model->arrays[a].cluster_bits = number;
+    return kd_check_cluster_bits(model, a, KDINR_ERROR_FORMAT, error);
+}
+
 kdinr_status kd_write_clusters(kd_writer *writer, const kd_model *model, kdinr_error *error)
 {
-    bool any = false;
-
-    for (int a = 0; a < model->n_arrays; a++) {
-        any = any || model->arrays[a].cluster_bits > 0;
-    }
-    for (int a = 0; any && a < model->n_arrays; a++) {
-        kd_put_u8(writer, (uint8_t)model->arrays[a].cluster_bits);
-    }
-    return kd_writer_check(writer, "bits of clustered weights", error);
+    return kd_write_each(writer, model, cluster_bits_of, error);
 }
 
 kdinr_status kd_read_clusters(const kd_source *from, kd_model *model, kdinr_error *error)
 {
-    uint8_t *bytes = NULL;
-    size_t size;
-    kdinr_status status;
-
-    KD_TRY_DONE(kd_source_read(from, "CLUS", &bytes, &size, error));
-    kd_reader reader = kd_reader_open(bytes, size, "section CLUS");
-    for (int a = 0; a < model->n_arrays; a++) {
-        model->arrays[a].cluster_bits = bytes == NULL ? 0 : kd_get_u8(&reader);
-        KD_TRY_DONE(kd_reader_check(&reader, error));
-        KD_TRY_DONE(kd_check_cluster_bits(model, a, KDINR_ERROR_FORMAT, error));
-    }
-    KD_TRY_DONE(kd_reader_finish(&reader, error));
-
-done:
-    free(bytes);
-    return status;
+    return kd_read_each(from, "CLUS", model, take_cluster_bits, error);
 }

@@ -133,6 +133,16 @@ kdinr_status kd_source_read_pack(const kd_source *from, const kd_pack *pack, uin
 kdinr_status kd_write_axes(kd_writer *writer, const kd_model *model, kdinr_error *error);
 kdinr_status kd_read_axes(const kd_source *from, kd_model *model, kdinr_error *error);
 
+/** A section with a u8 for each array (kdm_form.c): write it, nothing if all are 0; read it, and
+ *  hand each number to `take`, 0 if the section is not there.
+ *  errors  MEMORY; IO, FORMAT, MEMORY, those of `take` */
+kdinr_status kd_write_each(kd_writer *writer, const kd_model *model,
+                           int (*number_of)(const kd_model_array *array), kdinr_error *error);
+kdinr_status kd_read_each(const kd_source *from, const char *id, kd_model *model,
+                          kdinr_status (*take)(kd_model *model, int a, int number,
+                                               kdinr_error *error),
+                          kdinr_error *error);
+
 /** Section FORM (kdm_form.c): write it, nothing if all networks have form 0; read it, if it is
  *  there.
  *  errors  MEMORY; IO, FORMAT, MEMORY */
