@@ -228,8 +228,8 @@ typedef struct kdinr_options {
     int n_steps;   /**< steps that will be pushed, if known; 0: not known (assumes 16 when planning)
                     */
     int modes;     /**< of time, 0..4: how the data mostly moves, as its leading principal
-                        components along time, which students read beside time. Default 2; 0 in
-                        the paper */
+                        components along time, which students read beside time; 0 in the paper.
+                        Default -1: 2, or 0 in networks of less than 4,000 bytes */
 
     /* The network. */
     kdinr_network network;

@@ -79,7 +79,7 @@ static const flag flags[] = {
     {KD_COMPRESS, "--omega-hidden", "V", NUMBER, 1, OPTION(omega_hidden),
      "frequency of the others"},
     {KD_COMPRESS, "--modes", "0..4", WHOLE, 1, OPTION(modes),
-     "of time, that students read beside time (2)"},
+     "of time, that students read beside time (2, 0 in small files)"},
     {KD_COMPRESS, "--optimizer", "muon|adam", CHOICE, 1, OPTION(optimizer),
      "of the hidden matrices"},
     {KD_COMPRESS, "--decay", "cosine|halving", CHOICE, 1, OPTION(decay), "of the learning rates"},

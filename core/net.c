@@ -97,16 +97,13 @@ int kd_net_width_for(const kd_net_shape *shape, double n_params)
     return low;
 }
 
-/* Weights of modes start smaller than the others: a mode jumps from step to step, and random sums
- * of such jumps would have to be unlearnt. */
-static const float MODES_SHARE = 0.3f;
-
-/* Columns of the first layer's weights beyond the fourth, of modes. */
-static void shrink_modes(const kd_layer *first, float *weights)
+/* Columns of the first layer's weights beyond the fourth, of modes, start at 0: a mode jumps from
+ * step to step, and random sums of such jumps would have to be unlearnt. */
+static void clear_modes(const kd_layer *first, float *weights)
 {
     for (int o = 0; o < first->n_out; o++) {
         for (int i = 4; i < first->n_in; i++) {
-            weights[o * first->n_in + i] *= MODES_SHARE;
+            weights[o * first->n_in + i] = 0.0f;
         }
     }
 }
@@ -142,7 +139,7 @@ void kd_net_initialise(const kd_net *net, float omega_hidden, uint64_t seed, uin
                      key, &counter);
         fill_uniform(params + layer->biases, (size_t)layer->n_out, 1.0 / sqrt(n_in), key, &counter);
     }
-    shrink_modes(&net->layers[0], params + net->layers[0].weights);
+    clear_modes(&net->layers[0], params + net->layers[0].weights);
 }
 
 void kd_net_rescale(const kd_net *net, const double *scale, const double *offset, float *params)

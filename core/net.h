@@ -40,7 +40,7 @@ void kd_net_layout(const kd_net_shape *shape, kd_net *net);
 int kd_net_width_for(const kd_net_shape *shape, double n_params);
 
 /** SIREN initialisation (Sitzmann et al., cited in sec. IV): first layer uniform in +-1/n_in
- *  (columns of modes: not counted, and less),
+ *  (columns of modes: not counted, and 0),
  *  others in +-sqrt(6/n_in)/omega_hidden, half of that where NeurComp halves what is read: after
  *  blocks that sum; biases uniform in +-1/sqrt(n_in).
  *  params  out [net->n_params] */

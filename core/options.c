@@ -12,7 +12,7 @@
 kdinr_options kdinr_options_default(void)
 {
     const kdinr_options options = {.ratio = 500,
-                                   .modes = 2,
+                                   .modes = -1,
                                    .omega_hidden = 30,
                                    .preset = KDINR_PRESET_DEFAULT,
                                    .effort = KDINR_EFFORT_NORMAL,
@@ -110,7 +110,7 @@ static const number numbers[] = {
     INTEGER(bricks[1], true, 1, 64),
     INTEGER(bricks[2], true, 1, 64),
     INTEGER(window, true, 1, 1024),
-    INTEGER(modes, false, 0, KD_NET_MAX_MODES),
+    INTEGER(modes, false, -1, KD_NET_MAX_MODES),
     INTEGER(n_steps, true, 1, 1 << 20),
     INTEGER(network, false, 0, 3),
     INTEGER(blocks, false, 0, 2),

@@ -14,7 +14,14 @@
 #define MOST_PARAMS    40000.0
 #define BITS_PER_PARAM 6.0  /* more, narrower weights lose, and so do fewer, finer ones */
 #define NETWORK_BYTES  30.0 /* shape, ranges and steps of one network in the file */
-#define STEP_WEIGHT    2    /* a step counts like this many samples when choosing what to split */
+/* Modes of time that students read, where networks have at least so many bytes: smaller ones lose
+ * more by their columns and tables than they gain. And what section MODE takes, besides a byte an
+ * array. */
+#define MODES             2
+#define LEAST_MODES_BYTES 4000.0
+#define MODE_BYTES        16.0
+
+#define STEP_WEIGHT 2 /* a step counts like this many samples when choosing what to split */
 
 /* Samples to draw with effort normal. Where one step at a time is in memory the student knows its
  * teachers only: they need the same whatever the window, and it sees half as many samples again as
@@ -319,6 +326,15 @@ static kdinr_status fail_ratio(const kdinr_options *options, const kd_plan_input
         fmax(1.0, possible));
 }
 
+/* bytes: of a network */
+static int choose_modes(const kdinr_options *options, double bytes, int n_steps)
+{
+    const bool small = options->width == 0 && bytes < LEAST_MODES_BYTES;
+    const int chosen = small ? 0 : MODES;
+
+    return kd_modes_count(options->modes < 0 ? chosen : options->modes, n_steps);
+}
+
 kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *input, kd_plan *plan,
                           kdinr_error *error)
 {
@@ -331,15 +347,16 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
     split(options, input->samples,
           options->width > 0 ? 0.0 : input->step_bytes * n_steps * 8.0 / rough_bits, plan);
     const double n_open = fmin(plan->window, n_steps);
-    plan->n_modes = kd_modes_count(options->modes, (int)n_open);
+    const double networks = (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2] / n_open;
+    plan->n_modes = choose_modes(options, input->step_bytes / networks, (int)n_open);
+    const double section = plan->n_modes > 0 ? MODE_BYTES / input->n_arrays + 1.0 : 0.0;
     kd_net_shape student = least_shape(options, plan->n_modes, input->n_components);
     const double each = NETWORK_BYTES + plan->n_modes * n_open; /* bytes, besides parameters */
     plan->keeps = keeps_steps(options, input, plan->window);
     budget(options, input->samples, plan);
     const double least = float_count(options, &student);
-    const double networks = (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2] / n_open;
-    plan->params_per_step = (input->step_bytes - each * networks) * 8.0 / bits;
-    plan->fixed_params = input->fixed_bytes * 8.0 / bits;
+    plan->params_per_step = (input->step_bytes - section / n_steps - each * networks) * 8.0 / bits;
+    plan->fixed_params = (input->fixed_bytes + section) * 8.0 / bits;
     /* the smallest network is of use with half the bits and more */
     const double least_bytes = (least * bits / 16.0 + each) * networks;
     if (options->width == 0 && !input->constant && input->step_bytes < least_bytes) {

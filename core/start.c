@@ -13,8 +13,8 @@
 #include "window.h"
 
 /* Bytes of a file besides networks and masks: header, section table, grid, provenance; then per
- * array and per array and step; what section MODE takes besides a byte per array. */
-enum { FILE_BYTES = 142, ARRAY_BYTES = 51, STEP_BYTES = 4, MODE_BYTES = 16 };
+ * array and per array and step. */
+enum { FILE_BYTES = 142, ARRAY_BYTES = 51, STEP_BYTES = 4 };
 
 /* ---- planning ---- */
 
@@ -146,9 +146,8 @@ static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kd
     for (int a = 0; a < volume->n_arrays; a++) {
         all += (double)kd_volume_bytes(volume, &volume->arrays[a]);
     }
-    const double modes = encoder->options.modes > 0 ? MODE_BYTES + volume->n_arrays : 0;
     const double fixed = FILE_BYTES + (double)strlen(encoder->model.provenance) +
-                         (double)axes_size + ARRAY_BYTES * volume->n_arrays + modes;
+                         (double)axes_size + ARRAY_BYTES * volume->n_arrays;
     const double each = fixed / n_steps + STEP_BYTES * volume->n_arrays;
     const double step_bytes =
         encoder->options.ratio > 0.0 ? all / encoder->options.ratio - each : 0.0;

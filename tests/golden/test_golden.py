@@ -33,6 +33,7 @@ RECORDED_SAMPLES = 12
 FAST = ["--effort", "low", "--teacher-samples", "15000", "--student-samples", "30000"]
 CASES = [
     (["--ratio", "60"], (21, 18, 15), 1, False, None),
+    (["--ratio", "20", "--modes", "2", "--window", "3"], (21, 18, 15), 2, False, "nan"),
     (["--ratio", "20", "--bricks", "3,2,1", "--window", "2", "--blocks", "bottleneck"], (26, 19, 9), 1, False, "nan"),
     (["--ratio", "40", "--bricks", "2,1,2", "--blocks", "plain", "--times", "0,1,2.5,2.75,9"],
      (14, 13, 12), 3, True, "fill"),

@@ -329,6 +329,7 @@ static void modes_help_where_steps_jump(void **state)
         options.ratio = 150;
         options.keep_bad = true;
         options.window_memory = memory[i];
+        options.modes = 2;
         const double with = compress_flicker(&options);
         options.modes = 0;
         const double without = compress_flicker(&options);
