@@ -229,7 +229,7 @@ typedef struct kdinr_options {
                     */
     int modes;     /**< of time, 0..4: how the data mostly moves, as its leading principal
                         components along time, which students read beside time; 0 in the paper.
-                        Default -1: 2, or 0 in networks of less than 4,000 bytes */
+                        Default -1: 2, or 0 in networks of less than 5,000 bytes */
 
     /* The network. */
     kdinr_network network;

@@ -18,7 +18,7 @@
  * more by their columns and tables than they gain. And what section MODE takes, besides a byte an
  * array. */
 #define MODES             2
-#define LEAST_MODES_BYTES 4000.0
+#define LEAST_MODES_BYTES 5000.0
 #define MODE_BYTES        16.0
 
 #define STEP_WEIGHT 2 /* a step counts like this many samples when choosing what to split */

@@ -2,7 +2,7 @@
 """README.md's tables from results/*.csv, which compare.py writes: run nothing, print Markdown.
 
     tables.py peers ratio|psnr      what the others reach at each target, the best in bold
-    tables.py ours EFFORT           KD-INR against the best of them at each ratio
+    tables.py ours EFFORT [psnr]    KD-INR against the best of them at each ratio, or each PSNR
     tables.py networks              KD-INR against the paper's other networks, ratio 1000
     tables.py efforts               low, normal and high, ratio 1000
     tables.py studies SERIES RATIO  what differs from the default
@@ -21,6 +21,7 @@ TARGETS = {"ratio": (100, 300, 1000, 3000), "psnr": (35, 40, 45)}
 NETWORKS = ("coordnet", "siren", "neurcomp")
 NEAR = 0.025  # a ratio this close to its target is shown without it
 NEAR_DB = 0.3
+COUNTS = {"ratio": "psnr", "psnr": "ratio"}  # what is compared at a target of this kind
 
 
 def read():
@@ -71,25 +72,29 @@ def peers(found, kind):
                 line(series, target, *bold_best(*zip(*cells)))
 
 
-def best_peer(found, series, ratio):
-    rows = [found.get((series, peer, "", f"ratio {ratio:g}")) for peer in PEERS]
-    rows = [row for row in rows if row and row["bytes"]]
-    return max(rows, key=lambda row: float(row["psnr"]), default=None)
+def best_peer(found, series, kind, target):
+    """By what counts: the row of that target that has most of it; one of a PSNR must nearly reach it."""
+    rows = [found.get((series, peer, "", f"{kind} {target:g}")) for peer in PEERS]
+    rows = [row for row in rows if row and row["bytes"]
+            and (kind == "ratio" or float(row["psnr"]) > target - NEAR_DB)]
+    return max(rows, key=lambda row: float(row[COUNTS[kind]]), default=None)
 
 
-def ours(found, effort):
-    head("series", *[title for ratio in TARGETS["ratio"][1:]
-                     for title in (f"ratio {ratio}", "best other", "s")])
+def ours(found, effort, kind="ratio"):
+    targets = TARGETS[kind][1:] if kind == "ratio" else TARGETS[kind]
+    head("series", *[title for target in targets
+                     for title in (f"{kind} {target}", "best other", "s")])
     for series in SERIES:
         cells = [series]
-        for ratio in TARGETS["ratio"][1:]:
-            row = found.get((series, "KD-INR", f"--effort {effort}", f"ratio {ratio}"))
-            peer = best_peer(found, series, ratio)
+        for target in targets:
+            row = found.get((series, "KD-INR", f"--effort {effort}", f"{kind} {target}"))
+            peer = best_peer(found, series, kind, target)
             if row is None or peer is None:
                 cells += ["–"] * 3
                 continue
-            numbers = [float(row["psnr"]), float(peer["psnr"])]
-            texts = [f"{numbers[0]:.2f}", f"{peer['method']} {numbers[1]:.2f}"]
+            numbers = [float(row[COUNTS[kind]]), float(peer[COUNTS[kind]])]
+            places = 2 if kind == "ratio" else 0
+            texts = [f"{numbers[0]:.{places}f}", f"{peer['method']} {numbers[1]:.{places}f}"]
             cells += [*bold_best(numbers, texts), f"{float(row['compress_seconds']):.0f}"]
         line(*cells)
 
