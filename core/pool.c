@@ -37,8 +37,7 @@ static kd_answer describe_answer(const kd_pool *p, int t)
     kd_answer answer = {.classes = lesson->classes[t],
                         .values = lesson->values[t],
                         .net = teacher->params == NULL ? NULL : &teacher->net,
-                        .params = teacher->params,
-                        .times = {kd_bricks_local_time(0, lesson->n_steps - 1, t)}};
+                        .params = teacher->params};
 
     for (int c = 0; c < lesson->n_components; c++) {
         const double to[2] = {p->student->range[c][0], p->student->range[c][1]};
@@ -264,7 +263,6 @@ static kdinr_status make_modes(kd_pool *p, kdinr_error *error)
     free(said);
     free(missing);
     free(sums);
-    if (status == KDINR_OK) place_in_time(p);
     return status;
 }
 
@@ -283,6 +281,7 @@ kdinr_status kd_pool_open(kd_pool *p, kdinr_error *error)
     KD_TRY(allocate(p, error));
     KD_TRY(open_teachers(p, error));
     if (kd_pool_count_modes(p) > 0) KD_TRY(make_modes(p, error));
+    place_in_time(p);
     KD_TRY(kd_sampler_create(&lesson->blocks, lesson->entropy, lesson->present, options->sampling,
                              options->epsilon, &p->sampler, error));
     p->supply = kd_sampler_supply(p->sampler, lesson->brick, p->key, p->n_active, p->learnt);

@@ -127,12 +127,11 @@ static void clusters_come_back(void **state)
 {
     kd_model model, back;
     kdinr_error error;
-    uint8_t *bytes;
     size_t size;
 
     (void)state;
     sample_clusters(&model);
-    check_ok(kd_kdm_pack(&model, &bytes, &size, &error), error);
+    uint8_t *bytes = sample_packed(&model, &size);
     assert_int_equal(repair_get(bytes + 10, 2), 4);
     check_ok(kd_kdm_save(bytes, size, PATH, &error), error);
     check_ok(kd_kdm_load_info(PATH, &back, &error), error);
@@ -216,12 +215,11 @@ static void broken_clusters_are_not_read(void **state)
 {
     kd_model model;
     kdinr_error error;
-    uint8_t *bytes;
     size_t size;
 
     (void)state;
     sample_clusters(&model);
-    check_ok(kd_kdm_pack(&model, &bytes, &size, &error), error);
+    uint8_t *bytes = sample_packed(&model, &size);
     check_ok(read_changed(bytes, size, &error), error);
     const uint8_t bad[4][3] = {{0, 9, 0}, {10, 9, 0}, {255, 9, 0}, {3, 9, 1}};
     for (int i = 0; i < 4; i++) {
