@@ -81,7 +81,7 @@ typedef struct session {
     double best;        /* mean loss of the best 64 batches; INFINITY: none yet */
     double slow;        /* moving mean of such means; INFINITY: none yet */
     double best_slow;   /* the lowest it was */
-    double sum;         /* of the losses of the present 64 batches */
+    double sum, n_sum;  /* of losses since the latest look, and their number */
     double n_last;      /* batches in outcome.loss */
     double ramp_from;   /* step of the latest rollback, for a new warm-up */
     bool rounding;      /* has it begun? */
@@ -103,14 +103,17 @@ static bool is_rising(session *s, double mean, double progress)
            s->slow > CREEP_FACTOR * s->best_slow;
 }
 
-/* Every 64 batches: remember good parameters, go back to them after a collapse. */
+/* Every 64 batches: remember good parameters, go back to them after a collapse. Fewer batches than
+ * that, which there are after units were chosen, wait for the next time. */
 static kdinr_status watch(session *s, kdinr_error *error)
 {
     const kd_backend *backend = s->run->backend;
-    const double mean = s->sum / WATCH_BATCHES, step = s->done - 1.0;
+    const double mean = s->sum / s->n_sum, step = s->done - 1.0;
+
+    if (s->n_sum < WATCH_BATCHES) return KDINR_OK;
     const bool rising = is_rising(s, mean, step / s->steps);
 
-    s->sum = 0.0;
+    s->sum = s->n_sum = 0.0;
     if (mean < s->best) {
         s->best = mean;
         return backend->get_params(s->state, s->best_params, error);
@@ -140,7 +143,7 @@ static kdinr_status start_rounding(session *s, kdinr_error *error)
     KD_TRY(rounding->choose(rounding->user, s->best_params, s->outcome.units, error));
     s->rounding = true;
     s->best = s->slow = s->best_slow = INFINITY;
-    s->sum = 0.0;
+    s->sum = s->n_sum = 0.0;
     return backend->set_units(s->state, s->outcome.units, error);
 }
 
@@ -202,7 +205,7 @@ static kdinr_status begin(session *s, kdinr_error *error)
     const float *params = s->training->params;
 
     s->best = s->slow = s->best_slow = INFINITY;
-    s->sum = s->n_last = s->outcome.loss = s->ramp_from = s->done = 0.0;
+    s->sum = s->n_sum = s->n_last = s->outcome.loss = s->ramp_from = s->done = 0.0;
     s->outcome.rollbacks = 0;
     s->rounding = false;
     memset(&s->targets, 0, sizeof s->targets);
@@ -237,6 +240,7 @@ static kdinr_status look_back(session *s, size_t n_steps, kdinr_error *error)
     KD_TRY(kd_run_advance(s->run, s->schedule->work * (double)n_steps / steps, error));
     for (size_t i = 0; i < n_steps; i++) {
         s->sum += s->losses[i];
+        s->n_sum += 1.0;
         if (s->done + (double)i < 0.9 * (steps - 1.0)) continue;
         s->outcome.loss = (s->outcome.loss * s->n_last + s->losses[i]) / (s->n_last + 1.0);
         s->n_last += 1.0;

@@ -159,6 +159,22 @@ static void train_goes_back_when_the_loss_creeps_up(void **state)
     assert_in_range(outcome.rollbacks, 1, 3);
 }
 
+/* Batches between the choice of units and the next look at the loss are fewer than at other looks. */
+static void train_takes_no_choice_of_units_for_a_collapse(void **state)
+{
+    const kdinr_options options = kdinr_options_default();
+    line user = {.bad_from = UINT64_MAX, .noise = 0.04f, .unit = 1.0f / 64.0f};
+    kd_outcome outcome;
+    kdinr_error error;
+
+    (void)state;
+    for (size_t n_more = 0; n_more < 64; n_more += 12) {
+        user.n_batches = 64 * 20 + 2 * n_more; /* units come n_more batches after a look */
+        check_ok(train_line(&options, &user, &outcome, &error), error);
+        assert_int_equal(outcome.rollbacks, 0);
+    }
+}
+
 static bool refuse(void *user, double fraction, const char *stage)
 {
     (void)user;
@@ -186,6 +202,7 @@ int main(void)
         cmocka_unit_test(train_ends_with_multiples_of_the_units),
         cmocka_unit_test(train_reports_divergence),
         cmocka_unit_test(train_goes_back_when_the_loss_creeps_up),
+        cmocka_unit_test(train_takes_no_choice_of_units_for_a_collapse),
         cmocka_unit_test(train_stops_when_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
