@@ -180,10 +180,14 @@ static kdinr_status enqueue_optimiser(const kd_cuda_instance *self, kdinr_error 
                                  self->d_hidden,   self->d_matrices,   self->d_gradient,
                                  self->d_first,    self->d_second,     self->d_params,
                                  self->d_scratch};
-    if (self->d_matrices != NULL) {
-        KD_TRY(kd_cuda_muon(self->lane, &self->muon, &moved, fused, error));
+    if (self->d_matrices != NULL && kd_cuda_orthogonal_fits(&self->muon)) {
+        KD_TRY(kd_cuda_orthogonal(self->lane, &self->muon, &moved, error));
+    } else {
+        if (self->d_matrices != NULL) {
+            KD_TRY(kd_cuda_muon(self->lane, &self->muon, &moved, fused, error));
+        }
+        KD_TRY(kd_cuda_adam(self->lane, &moved, error));
     }
-    KD_TRY(kd_cuda_adam(self->lane, &moved, error));
     return kd_cuda_batch_pack(self, self->lane->stream, error);
 }
 

@@ -102,6 +102,7 @@ static int forward(const kd_net *net, const kd_fused_batch *batch, const sample_
 {
     kd_fused_plan plan;
     kd_fused_plan_make(net, batch->halves, &plan);
+    plan.columns = kd_fused_columns(&plan, batch);
     return batch->halves ? launch_fused_forward<2>(&plan, batch, source, (cudaStream_t)stream)
                          : launch_fused_forward<1>(&plan, batch, source, (cudaStream_t)stream);
 }

@@ -165,8 +165,9 @@ static __device__ __forceinline__ void layer_backward(const kd_fused_plan *plan,
                                                       const kd_fused_warp *warp, uint32_t l)
 {
     const uint32_t n_chunks = KD_FUSED_CHUNKS(plan->layers[l].n_in);
-    for (uint32_t chunk = 2 * warp->column; chunk < n_chunks; chunk += 2 * warp->columns) {
-        if (chunk + 1 < n_chunks) {
+    const uint32_t pairs = kd_fused_pairs(warp, n_chunks);
+    for (uint32_t chunk = pairs * warp->column; chunk < n_chunks; chunk += pairs * warp->columns) {
+        if (chunk + 1 < n_chunks && pairs == 2) {
             inputs_backward<ROWS, 2>(plan, warp, l, chunk);
         } else {
             inputs_backward<ROWS, 1>(plan, warp, l, chunk);
@@ -244,13 +245,16 @@ extern "C" int kd_fused_gradient_many(const kd_net *net, const kd_fused_batch *b
     int status = (int)cudaSuccess;
     kd_fused_plan_make(net, batch->halves, &plan);
     kd_fused_split_make(&plan, batch->n, &split);
+    kd_fused_plan spread = plan; /* for the samples; the weights' sums must not know of it */
+    spread.columns = kd_fused_columns(&plan, batch);
     while (range.first < batch->n && status == (int)cudaSuccess) {
         const size_t block_rows = kd_fused_block_rows(&plan), left = batch->n - range.first;
         const size_t rows = (left + block_rows - 1) / block_rows * block_rows;
         range.rows = rows < split.rows ? rows : split.rows;
-        status = batch->halves
-                     ? launch_fused_gradient<2>(&plan, &split, batch, &range, (cudaStream_t)stream)
-                     : launch_fused_gradient<1>(&plan, &split, batch, &range, (cudaStream_t)stream);
+        status =
+            batch->halves
+                ? launch_fused_gradient<2>(&spread, &split, batch, &range, (cudaStream_t)stream)
+                : launch_fused_gradient<1>(&spread, &split, batch, &range, (cudaStream_t)stream);
         if (status != (int)cudaSuccess) break;
         status = kd_fused_add_weights(&plan, &split, batch, &range, (cudaStream_t)stream);
         range.first += range.rows;

@@ -178,6 +178,21 @@ void kd_fused_plan_make(const kd_net *net, bool halves, kd_fused_plan *plan)
     place_backward(net, plan);
 }
 
+uint32_t kd_fused_columns(const kd_fused_plan *plan, const kd_fused_batch *batch)
+{
+    const size_t rows = kd_fused_group_rows(plan);
+    const size_t groups = (size_t)batch->n_networks * ((batch->n + rows - 1) / rows);
+    uint32_t columns = plan->columns, widest = 1;
+    for (uint32_t l = 0; l + 1 < plan->n_layers; l++) {
+        widest = max_of(widest, KD_FUSED_CHUNKS((uint32_t)plan->layers[l].n_out));
+    }
+    while (columns < KD_FUSED_WARPS && columns < widest &&
+           2 * columns * groups <= KD_FUSED_BUSY_WARPS) {
+        columns *= 2;
+    }
+    return columns;
+}
+
 /* Blocks whose traces are in memory at once. */
 static size_t most_blocks(const kd_fused_plan *plan)
 {

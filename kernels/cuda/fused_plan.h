@@ -7,10 +7,10 @@
  * m = 256: as of 128):
  *
  *                 8.0   8.6   8.9   9.0      m = 8        16        32        64       128
- *     forward      89    89    89    82  16/16/ 8  28/32/ 8  56/64/16  56/64/32  56/64/64
- *      halves      94    94    94    94  the same
- *     gradient    102   102   102    97  the same
- *      halves     125   125   125   117  24/24/12  40/48/12  80/96/24  80/96/48  80/96/96
+ *     forward      91    91    91    85  16/16/ 8  28/32/ 8  56/64/16  56/64/32  56/64/64
+ *      halves      94    94    94    93  the same
+ *     gradient    102   102   102   101  the same
+ *      halves     122   122   122   111  24/24/12  40/48/12  80/96/24  80/96/48  80/96/96
  *     weights     128   128   128   128  0
  */
 #ifndef KD_CUDA_FUSED_PLAN_H
@@ -38,6 +38,11 @@ enum {
 #ifndef KD_FUSED_TRACE_BLOCKS
 #define KD_FUSED_TRACE_BLOCKS 256
 #define KD_FUSED_TRACE_SIZE   ((size_t)32 << 20)
+#endif
+
+/* Warps that keep a large device busy; with fewer, more of them share a row group. */
+#ifndef KD_FUSED_BUSY_WARPS
+#define KD_FUSED_BUSY_WARPS 1024
 #endif
 
 /* Derivatives are multiplied by this, so that those of a nearly perfect network stay above fp16's
@@ -93,6 +98,10 @@ static inline size_t kd_fused_block_rows(const kd_fused_plan *plan)
 {
     return kd_fused_group_rows(plan) * (KD_FUSED_WARPS / plan->columns);
 }
+
+/** Warps that share a row group where there are few samples: more than plan->columns, so that more
+ * of the device works. The bits do not depend on it, nor does kd_fused_split. */
+uint32_t kd_fused_columns(const kd_fused_plan *plan, const kd_fused_batch *batch);
 
 /** How a gradient of n samples is divided, and where its parts lie in one network's workspace. */
 typedef struct kd_fused_split {

@@ -142,25 +142,23 @@ int kd_fused_add_weights(const kd_fused_plan *plan, const kd_fused_split *split,
 }
 
 /* gradient [n_params]: the slices' sums in their order */
-__global__ void fused_reduce_kernel(const char *workspace, kd_fused_split split, uint32_t n_params,
-                                    float scale, float *gradient)
+static __device__ void reduce_gradient(const char *workspace, const kd_fused_split *split,
+                                       uint32_t n_params, float scale, float *gradient)
 {
-    const size_t at = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+    const size_t at = (size_t)blockIdx.x * REDUCE_THREADS + threadIdx.x;
     if (at >= n_params) return;
-    const float *partials = (const float *)(workspace + blockIdx.y * split.size + split.partials);
+    const float *partials = (const float *)(workspace + split->partials);
     float sum = 0;
-    for (uint32_t slice = 0; slice < split.slices; slice++) {
+    for (uint32_t slice = 0; slice < split->slices; slice++) {
         sum += partials[(size_t)slice * n_params + at];
     }
-    gradient[(size_t)blockIdx.y * n_params + at] = scale * sum;
+    gradient[at] = scale * sum;
 }
 
 /* loss_sum [1]: every thread sums its share, then halves of the threads add the other half's */
-__global__ void fused_loss_kernel(const char *workspace, kd_fused_split split, size_t n_groups,
-                                  float *loss_sum)
+static __device__ void reduce_loss(const float *losses, size_t n_groups, float *loss_sum)
 {
     __shared__ float shares[REDUCE_THREADS];
-    const float *losses = (const float *)(workspace + blockIdx.x * split.size + split.losses);
     float sum = 0;
     for (size_t i = threadIdx.x; i < n_groups; i += REDUCE_THREADS) {
         sum += losses[i];
@@ -170,34 +168,32 @@ __global__ void fused_loss_kernel(const char *workspace, kd_fused_split split, s
         __syncthreads();
         if (threadIdx.x < half) shares[threadIdx.x] += shares[threadIdx.x + half];
     }
-    if (threadIdx.x == 0) loss_sum[blockIdx.x] = shares[0];
+    if (threadIdx.x == 0) *loss_sum = shares[0];
 }
 
-static int launch_fused_reduce(const kd_fused_plan *plan, const kd_fused_split *split,
-                               const kd_fused_batch *batch, cudaStream_t stream)
+/* blockIdx: parameters, and behind them the loss; networks */
+__global__ void fused_reduce_kernel(const __grid_constant__ kd_fused_batch batch,
+                                    const __grid_constant__ kd_fused_split split, uint32_t n_params,
+                                    size_t n_groups, float scale)
 {
-    const float count = (float)batch->n * (float)plan->n_outputs;
-    const dim3 grid((plan->n_params + REDUCE_THREADS - 1) / REDUCE_THREADS,
-                    (unsigned)batch->n_networks);
-    KD_LAUNCH(fused_reduce_kernel, grid, dim3(REDUCE_THREADS), 0, stream,
-              (const char *)batch->workspace, *split, plan->n_params,
-              1 / (KD_FUSED_LOSS_SCALE * count), batch->gradient);
-    return (int)cudaGetLastError();
-}
-
-static int launch_fused_loss(const kd_fused_plan *plan, const kd_fused_split *split,
-                             const kd_fused_batch *batch, cudaStream_t stream)
-{
-    const size_t group_rows = kd_fused_group_rows(plan);
-    const size_t n_groups = (batch->n + group_rows - 1) / group_rows;
-    KD_LAUNCH(fused_loss_kernel, dim3((unsigned)batch->n_networks), dim3(REDUCE_THREADS), 0, stream,
-              (const char *)batch->workspace, *split, n_groups, batch->loss_sum);
-    return (int)cudaGetLastError();
+    const size_t network = blockIdx.y;
+    const char *workspace = (const char *)batch.workspace + network * split.size;
+    if (blockIdx.x + 1 < gridDim.x) {
+        reduce_gradient(workspace, &split, n_params, scale, batch.gradient + network * n_params);
+    } else {
+        reduce_loss((const float *)(workspace + split.losses), n_groups, batch.loss_sum + network);
+    }
 }
 
 int kd_fused_reduce(const kd_fused_plan *plan, const kd_fused_split *split,
                     const kd_fused_batch *batch, cudaStream_t stream)
 {
-    const int status = launch_fused_reduce(plan, split, batch, stream);
-    return status != (int)cudaSuccess ? status : launch_fused_loss(plan, split, batch, stream);
+    const size_t group_rows = kd_fused_group_rows(plan);
+    const size_t n_groups = (batch->n + group_rows - 1) / group_rows;
+    const float count = (float)batch->n * (float)plan->n_outputs;
+    const dim3 grid((plan->n_params + REDUCE_THREADS - 1) / REDUCE_THREADS + 1,
+                    (unsigned)batch->n_networks);
+    KD_LAUNCH(fused_reduce_kernel, grid, dim3(REDUCE_THREADS), 0, stream, *batch, *split,
+              plan->n_params, n_groups, 1 / (KD_FUSED_LOSS_SCALE * count));
+    return (int)cudaGetLastError();
 }

@@ -1,9 +1,9 @@
 /* Muon on all hidden matrices of all networks at once: momentum, then the nearest orthogonal matrix
  * by five Newton-Schulz steps (Jordan et al., 2024). Before: backward.cu or fused_weights.cu.
  * After: the next batch. X is the update with its smaller dimension as rows: X <- P X with P = aI +
- * bA + cA^2, A = X X^T. Matrices of one shape are multiplied together: by multiply.cu, or, where
- * there is one network on path 1, by cuBLAS, which is faster for wide ones but chooses its order of
- * summation by how many there are. */
+ * bA + cA^2, A = X X^T. Small matrices are left to orthogonal.cu. Larger ones of one shape are
+ * multiplied together: by multiply.cu, or, where there is one network on path 1, by cuBLAS, which
+ * is faster for wide ones but chooses its order of summation by how many there are. */
 #include <math.h>
 
 #include "blocks.h"
@@ -11,8 +11,6 @@
 #include "cuda/newton_schulz.h"
 #include "cuda/walk.h"
 #include "cuda/operations.h"
-
-enum { NEWTON_SCHULZ_STEPS = 5 };
 
 static int smaller(int a, int b)
 {
@@ -209,7 +207,7 @@ static kdinr_status orthogonalise(const kd_cuda_lane *lane, const kd_cuda_muon_p
     for (int g = 0; g < plan->n_groups; g++) {
         const kd_cuda_group *group = &plan->groups[g];
         size_t from = group->x, to = from + plan->n_x;
-        for (int i = 0; i < NEWTON_SCHULZ_STEPS; i++) {
+        for (int i = 0; i < KD_CUDA_NEWTON_SCHULZ_STEPS; i++) {
             KD_TRY(alike ? iterate_all(lane, plan, group, moved, from, to, error)
                          : iterate(lane, plan, group, moved->scratch, from, to, error));
             const size_t swap = from;

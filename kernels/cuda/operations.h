@@ -110,6 +110,14 @@ void kd_cuda_muon_plan_make(const kd_net *net, kd_cuda_muon_plan *plan);
 kdinr_status kd_cuda_muon(const kd_cuda_lane *lane, const kd_cuda_muon_plan *plan,
                           const kd_cuda_moved *moved, bool alike, kdinr_error *error);
 
+/** Is every hidden matrix small enough for kd_cuda_orthogonal? */
+bool kd_cuda_orthogonal_fits(const kd_cuda_muon_plan *plan);
+
+/** kd_cuda_muon and kd_cuda_adam in one launch; scratch is not used.
+ *  errors  BACKEND */
+kdinr_status kd_cuda_orthogonal(const kd_cuda_lane *lane, const kd_cuda_muon_plan *plan,
+                                const kd_cuda_moved *moved, kdinr_error *error);
+
 /** Products of small matrices [rows][columns], many of one shape: c = a b, or with `polynomial`
  *  c = 3.4445 I - 4.7750 a + 2.0315 a b. Matrix i of network j lies at a + j network + i a_next,
  *  and so on. */

@@ -1,8 +1,7 @@
 /* What this GPU can do at most, in the two things a network costs: fp16 matrix products with fp32
  * sums, by cuBLAS, and sines. bench_gpu.py runs it beside the backend. Not a test.
  *   bench_gpu [EDGE REPEATS]    of the products (8192 20)
- * Prints one line of JSON. Exit code 77: there is no device. Without a GPU only its compilation,
- * and its logic on the stand-in of tests/cuda_shim, could be checked. */
+ * Prints one line of JSON. Exit code 77: there is no device. */
 #include <cstdio>
 #include <cstdlib>
 
