@@ -120,11 +120,13 @@ def run(*command):
 
 
 def commit():
-    """The last one that changed what the program is made of, with + if there are changes since."""
+    """The last one that changed what the program is made of, with + if there are changes since. The
+    module for GPUs is left out: what the CPU makes does not depend on it."""
     top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
     try:
-        name = git(top, "log", "-1", "--format=%h", "--", "core", "kernels")
-        changes = git(top, "status", "--porcelain", "-uno", "--", "core", "kernels")
+        parts = ("core", "kernels", ":!kernels/cuda")
+        name = git(top, "log", "-1", "--format=%h", "--", *parts)
+        changes = git(top, "status", "--porcelain", "-uno", "--", *parts)
         return name + ("+" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
