@@ -46,6 +46,7 @@ find_device() {
 test_device() {
     say "comparing the device with the plain reference"
     "$BUILD/bin/test_fused_device" >&2 || fail "test_fused_device ended with $?"
+    "$BUILD/bin/test_optimisers_device" >&2 || fail "test_optimisers_device ended with $?"
     "$BUILD/bin/test_backends" cuda >&2 || fail "test_backends cuda ended with $?"
 }
 

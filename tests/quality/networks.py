@@ -27,7 +27,7 @@ TUNED = {"coordnet": (1, 1.5e-3), "siren": (3, 1e-3), "neurcomp": (3, 1e-3)}
 BEST_STORED = {"neurcomp": ["--weights", "quantised"]}  # not as its authors store it
 OUR_STEP = ["--optimizer", "muon", "--student-rate", 1e-3, "--omega", "auto"]
 TITLES = {"coordnet": "CoordNet", "siren": "SIREN", "neurcomp": "NeurComp"}
-PILOT_BATCH, N_PILOTS = 1024, 7
+PILOT_BATCH, N_PILOTS = 1024, 6
 EFFORTS = {"low": 0.25, "normal": 1, "high": 4}
 
 

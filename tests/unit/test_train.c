@@ -159,8 +159,7 @@ static void train_goes_back_when_the_loss_creeps_up(void **state)
     assert_in_range(outcome.rollbacks, 1, 3);
 }
 
-/* Batches between the choice of units and the next look at the loss are fewer than at other looks.
- */
+/* Batches between the choice of units and the next look at the loss are fewer than at others. */
 static void train_takes_no_choice_of_units_for_a_collapse(void **state)
 {
     const kdinr_options options = kdinr_options_default();
