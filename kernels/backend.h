@@ -69,12 +69,17 @@ typedef struct kd_backend_config {
                                x, y and z, or itself again where there is none */
 } kd_backend_config;
 
+/** Muon's weight decay: without it the matrices, and with them the frequencies, grow as long as a
+ *  training lasts. */
+#define KD_MATRIX_DECAY 0.3
+
 /** One optimiser step's rates. Adam: beta 0.9, 0.999, eps 1e-8, bias-corrected (the paper, sec.
  * IV). With KDINR_OPTIMIZER_MUON hidden matrices (all weights except the first and last layer's)
  * move by rate_matrix * 0.2 * sqrt(max(n_out, n_in)) * orthogonalised Nesterov momentum (momentum
  * 0.95, buffer = lerp(buffer, gradient, 0.05), update = lerp(gradient, buffer, 0.95); five
- * Newton-Schulz steps with 3.4445, -4.7750, 2.0315 after division by the Frobenius norm + 1e-12);
- * everything else by Adam with rate_adam. */
+ * Newton-Schulz steps with 3.4445, -4.7750, 2.0315 after division by the Frobenius norm + 1e-12),
+ * after they have lost the share rate_matrix * KD_MATRIX_DECAY, as Liu et al. (2025) do; everything
+ * else by Adam with rate_adam. */
 typedef struct kd_step {
     double rate_adam;
     double rate_matrix;

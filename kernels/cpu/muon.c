@@ -84,7 +84,8 @@ void kd_cpu_muon(const kd_cpu_layer *layer, float scale, double rate, const floa
         next = swap;
     }
     const float move = (float)(rate * 0.2 * sqrt((double)rows));
+    const float keep = (float)(1 - rate * KD_MATRIX_DECAY);
     for (size_t i = 0; i < n; i += KD_LANES) {
-        kd_vec_store(params + i, kd_vec_load(params + i) - move * kd_vec_load(x + i));
+        kd_vec_store(params + i, keep * kd_vec_load(params + i) - move * kd_vec_load(x + i));
     }
 }

@@ -95,10 +95,11 @@ __global__ void move_kernel(kd_cuda_moved moved, size_t n_scratch, size_t update
     const unsigned n_out = (unsigned)matrix.n_out, n_in = (unsigned)matrix.n_in, n = n_out * n_in;
     const float *x = moved.scratch + blockIdx.z * n_scratch + updates + matrix.x;
     float *params = moved.params + blockIdx.z * moved.n_params + matrix.weights;
-    const float move =
-        moved.rates[blockIdx.z].matrix * 0.2f * sqrtf((float)(n_out > n_in ? n_out : n_in));
+    const float rate = moved.rates[blockIdx.z].matrix;
+    const float longer = (float)(n_out > n_in ? n_out : n_in);
     for (unsigned i = kd_cuda_first(); i < n; i += kd_cuda_stride()) {
-        params[i] -= move * x[n_out > n_in ? i % n_in * n_out + i / n_in : i];
+        const float update = x[n_out > n_in ? i % n_in * n_out + i / n_in : i];
+        params[i] = kd_cuda_muon_move(params[i], rate, longer, update);
     }
 }
 

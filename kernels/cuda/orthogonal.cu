@@ -232,10 +232,11 @@ static __device__ __forceinline__ void move_matrix(const kd_cuda_moved *moved, f
                                 : orthogonalise<4>(rows, columns, x, free_memory);
 
     float *params = moved->params + blockIdx.y * moved->n_params + matrix.weights;
-    const float move = moved->rates[blockIdx.y].matrix * 0.2f * sqrtf((float)columns);
+    const float rate = moved->rates[blockIdx.y].matrix;
     for (unsigned i = threadIdx.x; i < rows * columns; i += blockDim.x) {
         const unsigned row = i / columns, column = i % columns;
-        params[place(&matrix, row, column)] -= move * x.values[row * x.stride + column];
+        float *param = params + place(&matrix, row, column);
+        *param = kd_cuda_muon_move(*param, rate, (float)columns, x.values[row * x.stride + column]);
     }
 }
 

@@ -93,9 +93,9 @@ void kd_reference_muon(int n_out, int n_in, double rate, const double *gradient,
         x = next;
         next = swap;
     }
-    const double move = rate * 0.2 * sqrt((double)columns);
+    const double move = rate * 0.2 * sqrt((double)columns), keep = 1 - rate * KD_MATRIX_DECAY;
     for (size_t i = 0; i < n; i++) {
         const size_t o = i / (size_t)n_in, k = i % (size_t)n_in;
-        params[i] -= move * x[n_out > n_in ? k * (size_t)n_out + o : i];
+        params[i] = keep * params[i] - move * x[n_out > n_in ? k * (size_t)n_out + o : i];
     }
 }
