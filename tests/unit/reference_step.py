@@ -82,7 +82,8 @@ def muon(flat, gradient):
             a = x @ x.T
             x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
         x = x.T if turned else x
-        new[i][0][:] = old[i][0] - 0.5 * RATE * 0.2 * np.sqrt(max(x.shape)) * x
+        rate = 0.5 * RATE
+        new[i][0][:] = (1 - 0.3 * rate) * old[i][0] - rate * 0.2 * np.sqrt(max(x.shape)) * x
     return moved
 
 
