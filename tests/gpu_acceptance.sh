@@ -94,6 +94,9 @@ compare_psnr() {
             >"$WORK/psnr_$precision.txt" &
     done
     wait
+    for precision in cpu 32 mixed 16; do
+        [ -s "$WORK/psnr_$precision.txt" ] || fail "compressing $1 blocks failed: $precision"
+    done
     printf '{"cpu": %s' "$(cat "$WORK/psnr_cpu.txt")"
     for precision in 32 mixed 16; do
         printf ', "cuda_%s": %s' $precision "$(cat "$WORK/psnr_$precision.txt")"

@@ -1,5 +1,4 @@
-/* Adam's step on one network's parameters that Muon does not move, for adam.cu and orthogonal.cu.
- */
+/* Adam's step on parameters that Muon does not move, for adam.cu and orthogonal.cu. */
 #ifndef KD_CUDA_ADAM_H
 #define KD_CUDA_ADAM_H
 

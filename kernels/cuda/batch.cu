@@ -173,21 +173,24 @@ kdinr_status kd_cuda_batch_pack(const kd_cuda_instance *self, cudaStream_t strea
     return KDINR_OK;
 }
 
+/* Muon and Adam: in one launch, if the matrices are small enough. */
+static kdinr_status enqueue_moves(const kd_cuda_instance *self, const kd_cuda_moved *moved,
+                                  kdinr_error *error)
+{
+    const kd_cuda_muon_plan *muon = &self->muon;
+    if (self->d_matrices == NULL) return kd_cuda_adam(self->lane, moved, error);
+    if (kd_cuda_orthogonal_fits(muon)) return kd_cuda_orthogonal(self->lane, muon, moved, error);
+    KD_TRY(kd_cuda_muon(self->lane, muon, moved, self->d_packed != NULL, error));
+    return kd_cuda_adam(self->lane, moved, error);
+}
+
 static kdinr_status enqueue_optimiser(const kd_cuda_instance *self, kdinr_error *error)
 {
-    const bool fused = self->d_packed != NULL;
     const kd_cuda_moved moved = {self->n_networks, self->net.n_params, &self->desk.d_head->rates,
                                  self->d_hidden,   self->d_matrices,   self->d_gradient,
                                  self->d_first,    self->d_second,     self->d_params,
                                  self->d_scratch};
-    if (self->d_matrices != NULL && kd_cuda_orthogonal_fits(&self->muon)) {
-        KD_TRY(kd_cuda_orthogonal(self->lane, &self->muon, &moved, error));
-    } else {
-        if (self->d_matrices != NULL) {
-            KD_TRY(kd_cuda_muon(self->lane, &self->muon, &moved, fused, error));
-        }
-        KD_TRY(kd_cuda_adam(self->lane, &moved, error));
-    }
+    KD_TRY(enqueue_moves(self, &moved, error));
     return kd_cuda_batch_pack(self, self->lane->stream, error);
 }
 

@@ -205,8 +205,8 @@ static __device__ __forceinline__ void kd_fused_outputs(const kd_fused_warp *war
 }
 
 /** Chunks that a warp makes at a time: one, if that gives work to more warps. */
-static __device__ __forceinline__ uint32_t kd_fused_pairs(const kd_fused_warp *warp,
-                                                          uint32_t n_chunks)
+static __device__ __forceinline__ uint32_t kd_fused_at_once(const kd_fused_warp *warp,
+                                                            uint32_t n_chunks)
 {
     return n_chunks <= warp->columns ? 1 : 2;
 }
@@ -217,9 +217,10 @@ static __device__ __forceinline__ void kd_fused_layer_forward(const kd_fused_war
                                                               const kd_fused_layer *layer)
 {
     const uint32_t n_chunks = KD_FUSED_CHUNKS(layer->n_out);
-    const uint32_t pairs = kd_fused_pairs(warp, n_chunks);
-    for (uint32_t chunk = pairs * warp->column; chunk < n_chunks; chunk += pairs * warp->columns) {
-        if (chunk + 1 < n_chunks && pairs == 2) {
+    const uint32_t at_once = kd_fused_at_once(warp, n_chunks);
+    for (uint32_t chunk = at_once * warp->column; chunk < n_chunks;
+         chunk += at_once * warp->columns) {
+        if (chunk + 1 < n_chunks && at_once == 2) {
             kd_fused_outputs<ROWS, 2, TRACED>(warp, layer, chunk);
         } else {
             kd_fused_outputs<ROWS, 1, TRACED>(warp, layer, chunk);

@@ -165,9 +165,10 @@ static __device__ __forceinline__ void layer_backward(const kd_fused_plan *plan,
                                                       const kd_fused_warp *warp, uint32_t l)
 {
     const uint32_t n_chunks = KD_FUSED_CHUNKS(plan->layers[l].n_in);
-    const uint32_t pairs = kd_fused_pairs(warp, n_chunks);
-    for (uint32_t chunk = pairs * warp->column; chunk < n_chunks; chunk += pairs * warp->columns) {
-        if (chunk + 1 < n_chunks && pairs == 2) {
+    const uint32_t at_once = kd_fused_at_once(warp, n_chunks);
+    for (uint32_t chunk = at_once * warp->column; chunk < n_chunks;
+         chunk += at_once * warp->columns) {
+        if (chunk + 1 < n_chunks && at_once == 2) {
             inputs_backward<ROWS, 2>(plan, warp, l, chunk);
         } else {
             inputs_backward<ROWS, 1>(plan, warp, l, chunk);

@@ -2,7 +2,7 @@
  * tile of one of them, each thread four elements. An element is one sum in the order of the
  * factors' common dimension, so that its bits depend on nothing but its matrices. */
 #include "cuda/check.h"
-#include "cuda/newton_schulz.h"
+#include "cuda/muon_step.h"
 #include "cuda/operations.h"
 #include "cuda/launch.h"
 

@@ -8,7 +8,7 @@
 
 #include "blocks.h"
 #include "cuda/check.h"
-#include "cuda/newton_schulz.h"
+#include "cuda/muon_step.h"
 #include "cuda/walk.h"
 #include "cuda/operations.h"
 
@@ -69,19 +69,18 @@ __global__ void nesterov_kernel(kd_cuda_moved moved, size_t n_scratch)
 {
     __shared__ double shared[KD_CUDA_BLOCK];
     const kd_cuda_matrix matrix = moved.matrices[blockIdx.x];
-    const unsigned n_out = (unsigned)matrix.n_out, n_in = (unsigned)matrix.n_in, n = n_out * n_in;
+    const unsigned n = (unsigned)(matrix.n_out * matrix.n_in);
+    const unsigned longer = (unsigned)max(matrix.n_out, matrix.n_in);
     const size_t weights = blockIdx.y * moved.n_params + matrix.weights;
     const float *gradient = moved.gradient + weights;
     float *momentum = moved.first + weights, *x = moved.scratch + blockIdx.y * n_scratch + matrix.x;
     double sum = 0;
     for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
-        const float mean = momentum[i] + 0.05f * (gradient[i] - momentum[i]);
-        const float update = gradient[i] + 0.95f * (mean - gradient[i]);
-        momentum[i] = mean;
-        x[n_out > n_in ? i % n_in * n_out + i / n_in : i] = update;
+        const float update = kd_cuda_nesterov(gradient[i], &momentum[i]);
+        x[kd_cuda_update_place(&matrix, i, longer)] = update;
         sum += (double)update * (double)update;
     }
-    const float shrink = (float)(1 / (sqrt(kd_cuda_block_sum(sum, shared)) + 1e-12));
+    const float shrink = kd_cuda_shrink(kd_cuda_block_sum(sum, shared));
     for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
         x[i] *= shrink;
     }
@@ -92,14 +91,14 @@ __global__ void nesterov_kernel(kd_cuda_moved moved, size_t n_scratch)
 __global__ void move_kernel(kd_cuda_moved moved, size_t n_scratch, size_t updates)
 {
     const kd_cuda_matrix matrix = moved.matrices[blockIdx.y];
-    const unsigned n_out = (unsigned)matrix.n_out, n_in = (unsigned)matrix.n_in, n = n_out * n_in;
+    const unsigned n = (unsigned)(matrix.n_out * matrix.n_in);
+    const unsigned longer = (unsigned)max(matrix.n_out, matrix.n_in);
     const float *x = moved.scratch + blockIdx.z * n_scratch + updates + matrix.x;
     float *params = moved.params + blockIdx.z * moved.n_params + matrix.weights;
     const float rate = moved.rates[blockIdx.z].matrix;
-    const float longer = (float)(n_out > n_in ? n_out : n_in);
     for (unsigned i = kd_cuda_first(); i < n; i += kd_cuda_stride()) {
-        const float update = x[n_out > n_in ? i % n_in * n_out + i / n_in : i];
-        params[i] = kd_cuda_muon_move(params[i], rate, longer, update);
+        const float update = x[kd_cuda_update_place(&matrix, i, longer)];
+        params[i] = kd_cuda_muon_move(params[i], rate, (float)longer, update);
     }
 }
 

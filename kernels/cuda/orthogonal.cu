@@ -9,7 +9,7 @@
  * multiples of 4, rows 4 floats longer than that: a warp's float4 then come from all banks. */
 #include "cuda/adam.h"
 #include "cuda/check.h"
-#include "cuda/newton_schulz.h"
+#include "cuda/muon_step.h"
 #include "cuda/operations.h"
 #include "cuda/walk.h"
 
@@ -159,14 +159,6 @@ static __device__ __forceinline__ void apply(tile_matrix p, tile_matrix x, unsig
     __syncthreads();
 }
 
-/* Where the update's element (row, column) is in a parameter matrix. */
-static __device__ __forceinline__ unsigned place(const kd_cuda_matrix *matrix, unsigned row,
-                                                 unsigned column)
-{
-    const unsigned n_in = (unsigned)matrix->n_in;
-    return matrix->n_out > matrix->n_in ? column * n_in + row : row * n_in + column;
-}
-
 /* The momentum moves; x becomes the Nesterov update over its Frobenius norm, zeros around it. */
 static __device__ void start_update(const kd_cuda_moved *moved, const kd_cuda_matrix *matrix,
                                     unsigned rows, unsigned columns, tile_matrix x)
@@ -175,22 +167,17 @@ static __device__ void start_update(const kd_cuda_moved *moved, const kd_cuda_ma
     const size_t weights = blockIdx.y * moved->n_params + matrix->weights;
     const float *gradient = moved->gradient + weights;
     float *momentum = moved->first + weights;
-    const bool tall = matrix->n_out > matrix->n_in;
-    const unsigned n_in = (unsigned)matrix->n_in, n = rows * columns;
     double sum = 0;
     for (unsigned i = threadIdx.x; i < filled(rows) * x.stride; i += blockDim.x) {
         x.values[i] = 0;
     }
     __syncthreads();
-    for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
-        const unsigned in = i % n_in, out = i / n_in;
-        const float mean = momentum[i] + 0.05f * (gradient[i] - momentum[i]);
-        const float update = gradient[i] + 0.95f * (mean - gradient[i]);
-        momentum[i] = mean;
-        x.values[(tall ? in : out) * x.stride + (tall ? out : in)] = update;
+    for (unsigned i = threadIdx.x; i < rows * columns; i += blockDim.x) {
+        const float update = kd_cuda_nesterov(gradient[i], &momentum[i]);
+        x.values[kd_cuda_update_place(matrix, i, x.stride)] = update;
         sum += (double)update * (double)update;
     }
-    const float shrink = (float)(1 / (sqrt(kd_cuda_block_sum(sum, shared)) + 1e-12));
+    const float shrink = kd_cuda_shrink(kd_cuda_block_sum(sum, shared));
     for (unsigned i = threadIdx.x; i < filled(rows) * x.stride; i += blockDim.x) {
         x.values[i] *= shrink;
     }
@@ -222,9 +209,8 @@ static __device__ __forceinline__ tile_matrix orthogonalise(unsigned rows, unsig
 static __device__ __forceinline__ void move_matrix(const kd_cuda_moved *moved, float *memory)
 {
     const kd_cuda_matrix matrix = moved->matrices[blockIdx.x];
-    const bool tall = matrix.n_out > matrix.n_in;
-    const unsigned rows = (unsigned)(tall ? matrix.n_in : matrix.n_out);
-    const unsigned columns = (unsigned)(tall ? matrix.n_out : matrix.n_in);
+    const unsigned rows = (unsigned)min(matrix.n_out, matrix.n_in);
+    const unsigned columns = (unsigned)max(matrix.n_out, matrix.n_in);
     tile_matrix x = {memory, stride_of(columns)};
     float *free_memory = x.values + filled(rows) * x.stride;
     start_update(moved, &matrix, rows, columns, x);
@@ -234,9 +220,8 @@ static __device__ __forceinline__ void move_matrix(const kd_cuda_moved *moved, f
     float *params = moved->params + blockIdx.y * moved->n_params + matrix.weights;
     const float rate = moved->rates[blockIdx.y].matrix;
     for (unsigned i = threadIdx.x; i < rows * columns; i += blockDim.x) {
-        const unsigned row = i / columns, column = i % columns;
-        float *param = params + place(&matrix, row, column);
-        *param = kd_cuda_muon_move(*param, rate, (float)columns, x.values[row * x.stride + column]);
+        const float update = x.values[kd_cuda_update_place(&matrix, i, x.stride)];
+        params[i] = kd_cuda_muon_move(params[i], rate, (float)columns, update);
     }
 }
 
