@@ -2,8 +2,8 @@
 
     bounds.py SERIES --kdinr PROGRAM [--series NAME...] [--bounds E...] [--networks]
 
-SERIES is a folder as for compare.py. kdinr's files are decoded and every value is compared with the
-bound. SZ3 and ZFP are measured if the Python packages pysz and zfpy are there (pip install pysz zfpy),
+SERIES is a folder as for compare.py. kdinr's files are decoded by every backend that can compute here
+and every value is compared with the bound. SZ3 and ZFP are measured if the Python packages pysz and zfpy are there (pip install pysz zfpy),
 per step and on the whole series; what is missing in the data is the mean for them, since they have no
 missing values. --networks trains networks too (minutes)."""
 import argparse
@@ -17,20 +17,27 @@ import numpy as np
 import series as series_module
 
 
+def run(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def backends(kdinr):
+    lines = [line.split() for line in run(kdinr, "info", "--backends").splitlines()]
+    return [words[0] for words in lines if words[1] == "available"]
+
+
 def ours(kdinr, series, bound, networks):
-    """(bytes, seconds, largest error / bound, whether networks were kept)"""
+    """(bytes, seconds, largest error of any backend / bound, whether networks were kept)"""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "x.kdm")
         flags = [] if networks else ["--residuals-alone"]
-        done = subprocess.run([kdinr, "compress", "-o", path, "--dims", ",".join(map(str, series.dims)),
-                               "--effort", "low", "--threads", "1", "--max-error", f"{bound}r", *flags,
-                               *series.files], check=True, capture_output=True, text=True)
-        seconds = float(done.stdout.split(",")[-1].split()[0])
-        found = json.loads(subprocess.run([kdinr, "eval", path, *series.files, "--json"], check=True,
-                                          capture_output=True, text=True).stdout)
-        info = json.loads(subprocess.run([kdinr, "info", path, "--json"], check=True,
-                                         capture_output=True, text=True).stdout)["arrays"][0]
-        error = found["overall"]["max_error"] / info["bound"][0]
+        done = run(kdinr, "compress", "-o", path, "--dims", ",".join(map(str, series.dims)), "--effort",
+                   "low", "--threads", "1", "--max-error", f"{bound}r", *flags, *series.files)
+        seconds = float(done.split(",")[-1].split()[0])
+        info = json.loads(run(kdinr, "info", path, "--json"))["arrays"][0]
+        found = [json.loads(run(kdinr, "eval", path, *series.files, "--json", "--backend", backend))
+                 for backend in backends(kdinr)]
+        error = max(one["overall"]["max_error"] for one in found) / info["bound"][0]
         if not error <= 1:
             raise SystemExit(f"{series.name}: an error of {error} times the bound {bound}")
         return os.path.getsize(path), seconds, error, not info["bound_alone"]
