@@ -3,9 +3,9 @@
     bounds.py SERIES --kdinr PROGRAM [--series NAME...] [--bounds E...] [--networks]
 
 SERIES is a folder as for compare.py. kdinr's files are decoded by every backend that can compute here
-and every value is compared with the bound. SZ3 and ZFP are measured if the Python packages pysz and zfpy are there (pip install pysz zfpy),
-per step and on the whole series; what is missing in the data is the mean for them, since they have no
-missing values. --networks trains networks too (minutes)."""
+and every value is compared with the bound. SZ3 and ZFP are measured if the Python packages pysz and
+zfpy are there (pip install pysz zfpy), per step and on the whole series; what is missing in the data is
+the mean for them, since they have no missing values. --networks trains networks too (minutes)."""
 import argparse
 import json
 import os

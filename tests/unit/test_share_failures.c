@@ -4,7 +4,7 @@
 
 #include "processes.h"
 
-#define PART "test_share_failures.kdm.part"
+#define PART OUT ".part"
 
 static void check_part_fails(const process *one, kdinr_encoder *encoder, const int given[6],
                              const char *text)
