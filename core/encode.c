@@ -59,6 +59,10 @@ void kdinr_encoder_close(kdinr_encoder *encoder)
         if (encoder->tracks != NULL) kd_track_free(&encoder->tracks[a]);
         if (encoder->keeps != NULL) kd_keep_close(&encoder->keeps[a]);
     }
+    for (int a = 0; a < encoder->n_guesses; a++) {
+        kd_guess_free(&encoder->guesses[a]);
+    }
+    free(encoder->guesses);
     free(encoder->keeps);
     free(encoder->fields);
     free(encoder->tracks);
@@ -318,6 +322,29 @@ static kdinr_status check_file(void *user, const char *path, kdinr_error *error)
     return KDINR_OK;
 }
 
+static bool has_networks(const kd_model *model)
+{
+    for (int a = 0; a < model->n_arrays; a++) {
+        const kd_model_array *array = &model->arrays[a];
+        const size_t n = kd_network_count(array);
+
+        for (size_t i = 0; i < n; i++) {
+            if (array->networks[i].kind != KD_NETWORK_CONSTANT) return true;
+        }
+    }
+    return false;
+}
+
+/* A file says nothing of networks that were tried and dropped. */
+static void describe_dropped(kdinr_encoder *encoder)
+{
+    kdinr_options options = encoder->options;
+
+    options.ratio = 0.0;
+    options.width = 0;
+    kd_options_describe(&options, encoder->model.provenance, KD_KDM_MAX_PROVENANCE + 1);
+}
+
 /* With max_error: networks and residuals, or residuals alone. */
 static kdinr_status choose_ways(kdinr_encoder *encoder, kdinr_error *error)
 {
@@ -331,6 +358,7 @@ static kdinr_status choose_ways(kdinr_encoder *encoder, kdinr_error *error)
         encoder->fields[a] = NULL;
         KD_TRY(kd_keep_choose(&encoder->keeps[a], encoder->tracks[a].quality, error));
     }
+    if (!has_networks(&encoder->model)) describe_dropped(encoder);
     return KDINR_OK;
 }
 

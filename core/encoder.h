@@ -3,7 +3,7 @@
 #ifndef KD_ENCODER_H
 #define KD_ENCODER_H
 
-#include "keep.h"
+#include "guess.h"
 #include "share.h"
 #include "track.h"
 
@@ -21,6 +21,8 @@ struct kdinr_encoder {
     kd_stage stage;
     bool planned; /* tracks and model are described */
     bool verifying;
+    kd_guess *guesses; /* [n_guesses] of the arrays of steps that were looked at */
+    int n_guesses;
     bool chose_ratio; /* options.ratio was 0 */
 };
 

@@ -248,8 +248,8 @@ typedef struct kdinr_options {
     double student_samples;   /**< samples per student, 0: chosen (or from epochs) */
     double teacher_rate;      /**< learning rate of stage 1, 1e-7..1 */
     double student_rate;      /**< learning rate of stage 2, 1e-7..1 */
-    double matrix_rate_scale; /**< Muon's rate on hidden matrices = this times the rate above, less
-                                   in networks wider than 64 neurons: times 64 / neurons */
+    double matrix_rate_scale; /**< Muon's rate on hidden matrices = this times the rate above times
+                                   64 / neurons, but at most times 4 */
     double gradient_weight; /**< of the loss on gradients, 1e-12..1e6; default 0: there is none. The
                                  loss is the mean of (f - v)^2 plus this times the mean of
                                  (df/da - dv/da)^2 over the axes a = x, y, z of the coordinates,
@@ -325,6 +325,15 @@ typedef struct kdinr_encoder kdinr_encoder;
  *  errors  ARGUMENT (the message names the option and its range, or that with which `part` was
  *          made), BACKEND, MEMORY, IO, FORMAT (`part` is damaged, or no such file) */
 KDINR_API kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_encoder **encoder,
+                                          kdinr_error *error);
+
+/** Look at a step, which is not pushed thereby. With max_error and ratio 0 the size of the networks
+ *  is guessed from the steps that were looked at, if any were, else from the first: give two that
+ *  follow each other, in the middle of the series. Without max_error it does nothing. Before plan
+ *  and the first push.
+ *  volume  all processes' `extents` together cover each array
+ *  errors  ARGUMENT, MEMORY. After a failure only kdinr_encoder_close is allowed */
+KDINR_API kdinr_status kdinr_encoder_look(kdinr_encoder *encoder, const kdinr_volume *volume,
                                           kdinr_error *error);
 
 /** Plan from the first step, which is not pushed thereby. For processes that share a file and are

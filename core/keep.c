@@ -13,12 +13,10 @@
 /* By how much of a network's range two decoders may differ: core/FORMAT.md, section 6. */
 #define DECODER_ROOM 1e-4
 
-/* When networks are tried, and how much smaller than the residuals alone. */
-#define LEAST_RATIO_ALONE 60.0
-#define NETWORK_PART      10.0
+enum { N_FINER = 4 };
 
-/* Steps between those that need no other. */
-enum { GROUP = 8, N_FINER = 4 };
+/* What a file without networks does not have to say of them. */
+enum { DESCRIPTION_BYTES = 16 };
 
 /* ---- bounds ---- */
 
@@ -40,10 +38,9 @@ static double rounding(kdinr_type type, double magnitude)
                                    : 0.0;
 }
 
-/* What levels are worth: quanta as wide as the bound allows when decoders differ by `room` and
- * values are rounded. Integers are rounded to the nearest: that is half a step more. */
-static void choose_units(kdinr_type type, int n_components, const double range[][2], double room,
-                         kd_bound *bound)
+/* Integers are rounded to the nearest: that is half a step more. */
+void kd_keep_units(kdinr_type type, int n_components, const double range[][2], double room,
+                   kd_bound *bound)
 {
     for (int c = 0; c < n_components; c++) {
         const double largest = fmax(fabs(range[c][0]), fabs(range[c][1]));
@@ -85,7 +82,7 @@ static kdinr_status open_way(kd_keep *keep, kd_way *way, kdinr_error *error)
 
     kd_kdm_samples(keep->model->dims, array->association, samples);
     way->tried = true;
-    way->bound.group = GROUP;
+    way->bound.group = KD_KEEP_GROUP;
     way->streams = calloc(n, sizeof *way->streams);
     way->quality = calloc(n, sizeof *way->quality);
     way->checksums = calloc(n, sizeof *way->checksums);
@@ -95,8 +92,8 @@ static kdinr_status open_way(kd_keep *keep, kd_way *way, kdinr_error *error)
     for (int i = 0; i < 3; i++) {
         KD_TRY(kd_residual_create(samples, array->n_components, &way->steps[i], error));
     }
-    choose_units(array->type, array->n_components, (const double(*)[2])array->range, way->room,
-                 &way->bound);
+    kd_keep_units(array->type, array->n_components, (const double(*)[2])array->range, way->room,
+                  &way->bound);
     return KDINR_OK;
 }
 
@@ -247,7 +244,7 @@ static kdinr_status keep_step(kd_keep *keep, kd_way *way, const kd_residual_sour
                               kdinr_error *error)
 {
     const int step = keep->n_done;
-    const bool first = step % GROUP == 0;
+    const bool first = step % KD_KEEP_GROUP == 0;
     const kd_residual *before = first ? NULL : &way->steps[1];
     kd_stream *stream = &way->streams[step];
     const int chosen = way->finer;
@@ -351,7 +348,8 @@ kdinr_status kd_keep_choose(kd_keep *keep, kd_quality *quality, kdinr_error *err
     KD_TRY(strip_networks(keep->model, &without, error));
     *array = without;
     const kdinr_status status = measure_way(keep, chosen, &size_alone, error);
-    if (status == KDINR_OK && size_alone <= size_hybrid) {
+    if (status == KDINR_OK &&
+        (size_hybrid >= size_alone || size_alone - size_hybrid <= DESCRIPTION_BYTES)) {
         kd_model_array old = with;
         free_networks(&old);
     } else {
@@ -449,47 +447,4 @@ kdinr_status kd_keep_check(const kd_keep *keep, const char *path, const kdinr_op
     const kdinr_status status = check_steps(keep, decoder, error);
     kdinr_decoder_close(decoder);
     return status;
-}
-
-/* ---- planning ---- */
-
-kdinr_status kd_keep_estimate(const kdinr_options *options, const kdinr_array *array,
-                              const int samples[3], double *bytes, kdinr_error *error)
-{
-    const kd_view view = {array, kd_bricks_whole(samples)};
-    double range[KD_KDM_MAX_COMPONENTS][2] = {{0.0}};
-    kd_bound bound = {.alone = true, .group = 1};
-    kd_residual residual = {0};
-    uint8_t *classes = NULL;
-    kd_stream packed = {NULL, 0};
-    kdinr_status status = KDINR_OK;
-
-    KD_TRY_DONE(kd_residual_create(samples, array->n_components, &residual, error));
-    classes = malloc(residual.n);
-    if (classes == NULL) {
-        status = kd_fail_memory(error, residual.n, "missing-value map");
-        goto done;
-    }
-    (void)kd_volume_classify(&view, &view.box, classes);
-    kd_volume_range(&view, &view.box, classes, range);
-    kd_keep_bound(options, array->n_components, (const double(*)[2])range, bound.most);
-    choose_units(array->type, array->n_components, (const double(*)[2])range, 0.0, &bound);
-    const kd_residual_source source = {.array = array, .classes = classes, .bound = &bound};
-    KD_TRY_DONE(kd_residual_pack(&source, samples, 0, NULL, &residual, &packed, error));
-    *bytes = (double)packed.size;
-
-done:
-    kd_residual_free(&residual);
-    free(classes);
-    free(packed.bytes);
-    return status;
-}
-
-/* Measured: where residuals alone take a hundredth of the data, networks of a tenth of that saved
- * up to a sixth of the file; where they take much more, nothing. */
-double kd_keep_ratio(double data, double alone)
-{
-    const double ratio = data / fmax(alone, 1.0);
-
-    return ratio < LEAST_RATIO_ALONE ? 0.0 : fmin(NETWORK_PART * ratio, 1e6);
 }

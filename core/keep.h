@@ -12,6 +12,8 @@
 
 enum { KD_KEEP_ALONE = 0, KD_KEEP_HYBRID = 1, KD_KEEP_WAYS = 2 };
 
+enum { KD_KEEP_GROUP = 8 }; /* steps, of which the first needs no other */
+
 /** One way to keep an array's bound. */
 typedef struct kd_way {
     bool tried;
@@ -37,6 +39,12 @@ typedef struct kd_keep {
 void kd_keep_bound(const kdinr_options *options, int n_components, const double range[][2],
                    double *most);
 
+/** What levels are worth: quanta as wide as bound->most allows when decoders differ by `room` and
+ *  values are rounded; without networks (bound->alone) also what levels are added to.
+ *  bound  in: most, alone; out: unit, base */
+void kd_keep_units(kdinr_type type, int n_components, const double range[][2], double room,
+                   kd_bound *bound);
+
 /** Prepare, the model's networks being final. *keep must be freed with kd_keep_close whatever the
  *  outcome.
  *  errors  MEMORY */
@@ -59,16 +67,6 @@ kdinr_status kd_keep_choose(kd_keep *keep, kd_quality *quality, kdinr_error *err
  *  errors  IO, FORMAT, MEMORY, DATA (it differs) */
 kdinr_status kd_keep_check(const kd_keep *keep, const char *path, const kdinr_options *options,
                            kdinr_error *error);
-
-/** Bytes of a first step's residual alone, about: what networks have to save from.
- *  errors  MEMORY */
-kdinr_status kd_keep_estimate(const kdinr_options *options, const kdinr_array *array,
-                              const int samples[3], double *bytes, kdinr_error *error);
-
-/** Data bytes / networks' bytes that should make a bounded file smallest; 0: no networks.
- *  data   bytes of the first step
- *  alone  bytes of its residual alone */
-double kd_keep_ratio(double data, double alone);
 
 /** Free what it owns. */
 void kd_keep_close(kd_keep *keep);

@@ -55,10 +55,24 @@ static kdinr_status describe(kdinr_encoder *encoder, const kdinr_volume *volume,
     return KDINR_OK;
 }
 
-/* Collective. Bytes that the first step of an array takes without networks; what all processes have
- * of it goes to the root for that. */
-static kdinr_status estimate_alone(const kdinr_encoder *encoder, const kd_view *view,
-                                   const int samples[3], double *bytes, kdinr_error *error)
+/* Collective. What the root has guessed, to all. */
+static kdinr_status share_guess(kd_share *share, kd_guess *guess, kdinr_error *error)
+{
+    double sizes[4] = {guess->n_steps, guess->data, guess->first, guess->next};
+
+    kd_share_of(share, 0);
+    KD_TRY(kd_share_bytes(share, sizes, sizeof sizes, error));
+    KD_TRY(kd_share_exchange(share, NULL, error));
+    guess->n_steps = (int)sizes[0];
+    guess->data = sizes[1];
+    guess->first = sizes[2];
+    guess->next = sizes[3];
+    return KDINR_OK;
+}
+
+/* Collective. What all processes have of a step goes to the root, which guesses. */
+static kdinr_status guess_step(const kdinr_encoder *encoder, const kd_view *view,
+                               const int samples[3], kd_guess *guess, kdinr_error *error)
 {
     const size_t size =
         (size_t)view->array->n_components * kdinr_type_size(view->array->type); /* of a sample */
@@ -68,44 +82,65 @@ static kdinr_status estimate_alone(const kdinr_encoder *encoder, const kd_view *
     void *whole = NULL;
     kdinr_status status;
 
-    if (share == NULL) return kd_keep_estimate(&encoder->options, &array, samples, bytes, error);
+    if (share == NULL) return kd_guess_step(&encoder->options, &array, samples, guess, error);
     if (kd_share_is_root(share)) {
         whole = calloc(n, size);
-        if (whole == NULL) return kd_fail_memory(error, n * size, "first step");
+        if (whole == NULL) return kd_fail_memory(error, n * size, "a step");
     }
     KD_TRY_DONE(kd_pieces_collect(share, &view->box, array.values, samples, size, whole, error));
     array.values = whole;
     if (whole != NULL) {
-        KD_TRY_DONE(kd_keep_estimate(&encoder->options, &array, samples, bytes, error));
+        KD_TRY_DONE(kd_guess_step(&encoder->options, &array, samples, guess, error));
     }
-    kd_share_of(share, 0);
-    KD_TRY_DONE(kd_share_bytes(share, bytes, sizeof *bytes, error));
-    status = kd_share_exchange(share, NULL, error);
+    status = share_guess(share, guess, error);
 
 done:
     free(whole);
     return status;
 }
 
+/* Collective. Nothing is to be guessed unless the size is free. */
+static kdinr_status look(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
+{
+    const kdinr_options *options = &encoder->options;
+
+    if (options->max_error == 0.0 || options->ratio > 0.0 || options->residuals_alone) {
+        return KDINR_OK;
+    }
+    if (encoder->guesses == NULL) {
+        encoder->guesses = calloc((size_t)volume->n_arrays, sizeof *encoder->guesses);
+        if (encoder->guesses == NULL) {
+            return kd_fail_memory(error, sizeof *encoder->guesses, "guesses");
+        }
+        encoder->n_guesses = volume->n_arrays;
+    }
+    if (volume->n_arrays != encoder->n_guesses) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT, "a step has %d arrays, the one before had %d",
+                       volume->n_arrays, encoder->n_guesses);
+    }
+    for (int a = 0; a < volume->n_arrays; a++) {
+        const kd_view view = kd_volume_view(volume, a);
+        int samples[3];
+
+        kd_kdm_samples(volume->dims, view.array->association, samples);
+        KD_TRY(guess_step(encoder, &view, samples, &encoder->guesses[a], error));
+    }
+    return KDINR_OK;
+}
+
 /* With max_error alone: the ratio of the networks that should make the file smallest, or 0 for
- * none, by what the first step takes without. */
+ * none, by the steps that were looked at or else the first. */
 static kdinr_status choose_ratio(kdinr_encoder *encoder, const kdinr_volume *volume,
                                  kdinr_error *error)
 {
-    double all = 0.0, alone = 0.0;
+    double data = 0.0, alone = 0.0;
 
-    for (int a = 0; a < volume->n_arrays; a++) {
-        const kdinr_array *array = &volume->arrays[a];
-        const kd_view view = kd_volume_view(volume, a);
-        double bytes;
-        int samples[3];
-
-        kd_kdm_samples(volume->dims, array->association, samples);
-        KD_TRY(estimate_alone(encoder, &view, samples, &bytes, error));
-        all += (double)kd_volume_bytes(volume, array);
-        alone += bytes;
+    if (encoder->guesses == NULL) KD_TRY(look(encoder, volume, error));
+    for (int a = 0; a < encoder->n_guesses; a++) {
+        data += encoder->guesses[a].data;
+        alone += kd_guess_alone(&encoder->guesses[a]);
     }
-    encoder->options.ratio = encoder->options.residuals_alone ? 0.0 : kd_keep_ratio(all, alone);
+    encoder->options.ratio = encoder->n_guesses == 0 ? 0.0 : kd_guess_ratio(data, alone);
     encoder->chose_ratio = true;
     return KDINR_OK;
 }
@@ -201,6 +236,20 @@ kdinr_status kdinr_encoder_plan(kdinr_encoder *encoder, const kdinr_volume *volu
     }
     const kdinr_status status =
         kd_share_agree(encoder->run.share, plan(encoder, volume, error), error);
+    if (status != KDINR_OK) encoder->stage = STAGE_FAILED;
+    return status;
+}
+
+kdinr_status kdinr_encoder_look(kdinr_encoder *encoder, const kdinr_volume *volume,
+                                kdinr_error *error)
+{
+    if (encoder->planned || encoder->stage != STAGE_PUSHING) {
+        return kd_fail(error, KDINR_ERROR_ARGUMENT,
+                       "look comes before plan and the first push, and not after a failed call");
+    }
+    kdinr_status status = kd_volume_check(volume, error);
+    if (status == KDINR_OK) status = look(encoder, volume, error);
+    status = kd_share_agree(encoder->run.share, status, error);
     if (status != KDINR_OK) encoder->stage = STAGE_FAILED;
     return status;
 }

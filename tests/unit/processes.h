@@ -83,6 +83,9 @@ static inline kdinr_options small_options(void)
 /* The missing samples change every so many steps, between two ways. */
 static int holes_period = N_STEPS;
 
+/* Two steps are looked at before the first is pushed. */
+static bool looks_first;
+
 /* Step k of the series. */
 typedef struct step {
     float wave[N], holes[N];
@@ -148,7 +151,7 @@ static inline void find_piece(const process *one, int extent[6])
     if (extent[5] > NZ - 1) extent[5] = NZ - 1;
 }
 
-typedef enum call { PLAN, PUSH, VERIFY } call;
+typedef enum call { LOOK, PLAN, PUSH, VERIFY } call;
 
 static inline kdinr_status ask_extent(const process *one, const kdinr_encoder *encoder, call which,
                                       int array, int extent[6], kdinr_error *error)
@@ -161,7 +164,7 @@ static inline kdinr_status ask_extent(const process *one, const kdinr_encoder *e
     return KDINR_OK;
 }
 
-/* Plan from, push or verify a part of step k. */
+/* Look at, plan from, push or verify a part of step k. */
 static inline kdinr_status do_part(process *one, kdinr_encoder *encoder, call which, int k,
                                    kdinr_error *error)
 {
@@ -180,7 +183,8 @@ static inline kdinr_status do_part(process *one, kdinr_encoder *encoder, call wh
         given += count_samples(extents[a]);
     }
     volume.extents = extents[0];
-    if (which != PLAN && given > one->most_given) one->most_given = given;
+    if (which >= PUSH && given > one->most_given) one->most_given = given;
+    if (status == KDINR_OK && which == LOOK) status = kdinr_encoder_look(encoder, &volume, error);
     if (status == KDINR_OK && which == PLAN) status = kdinr_encoder_plan(encoder, &volume, error);
     if (status == KDINR_OK && which == PUSH) {
         status = kdinr_encoder_push(encoder, &volume, k, error);
@@ -200,15 +204,20 @@ static inline kdinr_status do_step(process *one, kdinr_encoder *encoder, call wh
 
     if (one->in_parts) return do_part(one, encoder, which, k, error);
     const kdinr_volume volume = make_step(one, k, &made);
-    return which == PUSH ? kdinr_encoder_push(encoder, &volume, k, error)
-                         : kdinr_encoder_verify(encoder, &volume, k, error);
+    return which == LOOK   ? kdinr_encoder_look(encoder, &volume, error)
+           : which == PUSH ? kdinr_encoder_push(encoder, &volume, k, error)
+                           : kdinr_encoder_verify(encoder, &volume, k, error);
 }
 
 static inline kdinr_status run_passes(process *one, kdinr_encoder *encoder, const char *path,
                                       kdinr_error *error)
 {
-    kdinr_status status = one->in_parts ? do_part(one, encoder, PLAN, 0, error) : KDINR_OK;
+    kdinr_status status = KDINR_OK;
 
+    for (int k = 0; k < 2 && looks_first && status == KDINR_OK; k++) {
+        status = do_step(one, encoder, LOOK, k, error);
+    }
+    if (status == KDINR_OK && one->in_parts) status = do_part(one, encoder, PLAN, 0, error);
     for (int k = 0; k < 2 * N_STEPS && status == KDINR_OK; k++) {
         status = do_step(one, encoder, k < N_STEPS ? PUSH : VERIFY, k % N_STEPS, error);
     }

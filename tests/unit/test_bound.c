@@ -2,6 +2,7 @@
  */
 #include "random_volumes.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "residual.h"
@@ -87,6 +88,32 @@ static void bound_holds_on_random_volumes(void **state)
 
 /* ---- on top of networks ---- */
 
+static off_t file_size(void)
+{
+    struct stat file;
+
+    assert_int_equal(stat(path, &file), 0);
+    return file.st_size;
+}
+
+/* The file is no larger than one for which networks were never tried. */
+static void check_no_larger_than_alone(const sample *s)
+{
+    const off_t size = file_size();
+    sample *alone = malloc(sizeof *alone);
+    kdinr_error error;
+
+    assert_non_null(alone);
+    *alone = *s;
+    alone->options.ratio = 0.0;
+    alone->options.width = 0;
+    alone->options.residuals_alone = true;
+    alone->volume.arrays = &alone->array;
+    compress(alone, &error);
+    assert_true(size <= file_size());
+    free(alone);
+}
+
 /* The same, but with small networks that were hardly trained. */
 static void bound_holds_on_top_of_networks(void **state)
 {
@@ -98,13 +125,14 @@ static void bound_holds_on_top_of_networks(void **state)
     assert_non_null(s);
     for (int i = 0; i < 40; i++) {
         make_sample(&d, s);
-        s->options.ratio = 500.0;
+        s->options.ratio = 12345.0;
         s->options.width = 2 + below(&d, 3);
         s->options.omega_first = 6.0;
         s->options.teacher_samples = s->options.student_samples = 5000.0;
         s->options.max_error = s->options.max_error_relative ? 0.02 + 0.1 * unit(&d) : 1.0;
         compress(s, &error);
         check_backends(s);
+        check_no_larger_than_alone(s);
     }
     free(s);
     unlink(path);

@@ -100,9 +100,13 @@ static void share_with_a_bound_writes_the_file_of_one(void **state)
     options.max_error = 0.5;
     write_alone(&options);
     check_file_is_that_of_one(&options, 2);
-    options.ratio = 0.0; /* chosen from the first step */
+    options.ratio = 0.0; /* chosen from the first step, */
     write_alone(&options);
     check_file_is_that_of_one(&options, 3);
+    looks_first = true; /* from two */
+    write_alone(&options);
+    check_file_is_that_of_one(&options, 3);
+    looks_first = false;
 }
 
 static void share_with_a_psnr_writes_the_file_of_one(void **state)

@@ -97,12 +97,36 @@ bool vtkKDINRWriter::Series::Compress(kdinr_error& error)
   const kdinr_options options = this->Options();
   const bool verify = this->Writer->Verify || this->Writer->Target == TARGET_MAXIMUM_ERROR;
   if (kdinr_encoder_open(&options, &this->Encoder, &error) != KDINR_OK ||
-    !this->DoPass(PUSH, error) || (verify && !this->DoPass(VERIFY, error)))
+    !this->LookAtMiddle(options, error) || !this->DoPass(PUSH, error) ||
+    (verify && !this->DoPass(VERIFY, error)))
   {
     return false;
   }
   this->ProgressPrefix.clear();
   return kdinr_encoder_finish(this->Encoder, this->Writer->FileName, &error) == KDINR_OK;
+}
+
+// With a bound and no ratio: two steps of the middle say how large networks should be.
+bool vtkKDINRWriter::Series::LookAtMiddle(const kdinr_options& options, kdinr_error& error)
+{
+  const size_t middle = this->Times.size() / 2;
+  if (options.max_error == 0.0 || options.ratio > 0.0 || options.residuals_alone || middle == 0)
+  {
+    return true;
+  }
+  for (size_t i = middle - 1; i <= middle; ++i)
+  {
+    if (!this->Fetch(i, error))
+    {
+      return false;
+    }
+    const kdinr_volume piece = this->View();
+    if (kdinr_encoder_look(this->Encoder, &piece, &error) != KDINR_OK)
+    {
+      return false;
+    }
+  }
+  return true;
 }
 
 // The core asks for steps as it needs them, on all ranks for the same ones, and for whole ones: it
