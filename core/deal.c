@@ -15,7 +15,7 @@
 static double brick_cost(const kd_track *track)
 {
     if (track->no_networks) return 1.0;
-    return track->plan.student_samples * (double)kd_net_count(&track->plan.teacher);
+    return track->plan.student_samples * (double)kd_net_count(&track->plan.student);
 }
 
 void kd_deal_holders(kd_track *tracks, int n_tracks, int n_ranks)

@@ -44,7 +44,7 @@ static kdinr_status time_steps(const kd_backend *backend, void *state, const flo
     return KDINR_OK;
 }
 
-/* Seconds to train a teacher with one sample. */
+/* Seconds to train a network of three inputs with one sample. */
 static kdinr_status time_sample(const kdinr_options *options, const kd_net_shape *shape,
                                 double *seconds, kdinr_error *error)
 {
@@ -108,8 +108,10 @@ static kdinr_status add_array(const kdinr_options *options, const kdinr_volume *
     kd_kdm_samples(volume->dims, array->association, input.samples);
     input.step_bytes = input.data_bytes / options->ratio;
     KD_TRY(kd_plan_make(options, &input, &plan, error));
-    if (plan.teacher.omega_first == 0.0f) plan.teacher.omega_first = 10.0f;
-    KD_TRY(time_sample(options, &plan.teacher, &per_sample, error));
+    kd_net_shape shape = plan.student;
+    shape.n_inputs = 3;
+    if (shape.omega_first == 0.0f) shape.omega_first = 10.0f;
+    KD_TRY(time_sample(options, &shape, &per_sample, error));
     *seconds += per_sample * work(options, &plan, (double)kd_volume_n_samples(volume, array));
     return KDINR_OK;
 }

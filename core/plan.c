@@ -28,7 +28,9 @@
  * it would of the data itself. */
 #define WINDOW_SAMPLES        24e6  /* for the steps of a window, */
 #define MOST_DRAWS            300.0 /* but of each sample only so many */
-#define TEACHER_SAMPLES       2e6   /* of one step in memory, */
+#define TEACHER_SAMPLES       4e6   /* of one step in memory, but */
+#define TEACHERS_SAMPLES      200e6 /* for the steps of a long window, and yet */
+#define LONG_TEACHER_SAMPLES  2e6   /* of one of them, */
 #define LEAST_TEACHER_SAMPLES 1e5   /* and of any, with any effort */
 
 #define LEAST_BATCH_SAMPLES 12e6 /* trainings of up to this many have batches of 512 */
@@ -49,6 +51,7 @@ enum {
     LEAST_BRICK = 16, /* samples along an axis, when chosen by us */
     LEAST_WINDOW = 6,
     MOST_WINDOW = 64,
+    WIDE_TEACHER = 64,
     PILOT_WIDTH = 16,
     PILOT_BATCH = 1024,
     PILOT_STEPS = 300,      /* at most, for each frequency; */
@@ -184,6 +187,7 @@ static bool keeps_steps(const kdinr_options *options, const kd_plan_input *input
     const double n = (double)input->samples[0] * input->samples[1] * input->samples[2];
     const double bytes = n * input->n_components * (double)sizeof(float) * n_open;
 
+    if (n_open == 1 && options->preset == KDINR_PRESET_DEFAULT) return true; /* as it is anyway */
     return options->direct || bytes * input->n_arrays <= options->window_memory;
 }
 
@@ -199,10 +203,10 @@ static void effort_budget(const kdinr_options *options, double n, double window,
         plan->student_samples = 2.0 * all;
         plan->teacher_samples = all / window * 0.75;
     } else {
-        const double most = fmax(WINDOW_SAMPLES / window, TEACHER_SAMPLES);
+        const double most = fmin(TEACHER_SAMPLES, TEACHERS_SAMPLES / window);
 
         plan->student_samples = 3.0 * all;
-        plan->teacher_samples = fmin(most, step) * effort;
+        plan->teacher_samples = fmin(fmax(most, LONG_TEACHER_SAMPLES), step) * effort;
     }
     plan->teacher_samples = fmax(plan->teacher_samples, LEAST_TEACHER_SAMPLES);
     plan->cold_samples = 4.0 * plan->teacher_samples;
@@ -262,6 +266,14 @@ static kd_form form_of(const kdinr_options *options)
     default:
         return options->blocks == KDINR_BLOCKS_EVEN ? KD_FORM_EVEN : KD_FORM_KDINR;
     }
+}
+
+/* A teacher as narrow as a narrow student knows its step hardly better than that. */
+static int teacher_width(int student)
+{
+    const int twice = 2 * student < WIDE_TEACHER ? 2 * student : WIDE_TEACHER;
+
+    return twice > student ? twice : student;
 }
 
 /* The smallest student there can be. */
@@ -363,16 +375,19 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
         return fail_ratio(options, input, least_bytes, error);
     }
     choose_shape(options, plan->params_per_step / networks, &student);
+    plan->student = student;
     plan->teacher = student;
     plan->teacher.n_inputs = 3;
+    if (!plan->keeps && options->preset == KDINR_PRESET_DEFAULT) {
+        plan->teacher.width = teacher_width(student.width);
+    }
     return KDINR_OK;
 }
 
 kd_net_shape kd_plan_student_shape(const kd_plan *plan, int width)
 {
-    kd_net_shape shape = plan->teacher;
+    kd_net_shape shape = plan->student;
 
-    shape.n_inputs = 4 + plan->n_modes;
     shape.width = width;
     return shape;
 }
@@ -398,7 +413,7 @@ void kd_plan_students(const kdinr_options *options, const kd_plan *plan, int n_s
 {
     const double all = window_params(options, plan, n_steps, n_pushed);
     const bool rounded = options->width == 0 && options->weights == KDINR_WEIGHTS_QUANTISED;
-    const kd_net_shape shape = kd_plan_student_shape(plan, plan->teacher.width);
+    const kd_net_shape shape = kd_plan_student_shape(plan, plan->student.width);
     double sum = 0.0;
 
     for (int i = 0; i < n_bricks; i++) {
@@ -411,13 +426,13 @@ void kd_plan_students(const kdinr_options *options, const kd_plan *plan, int n_s
         const double share = sum > 0.0 ? 0.875 * sqrt(weights[i]) / sum + 0.125 * even : even;
         const double params = all * share;
         const int width = width_for(options, &shape, params);
-        const int teacher = plan->teacher.width;
+        const int middle = plan->student.width;
 
         students[i].bytes = rounded ? params * kd_plan_bits(options) / 8.0 : 0.0;
-        students[i].width = teacher;
+        students[i].width = middle;
         if (options->width > 0 || (n_bricks == 1 && !short_window)) continue;
         /* a student as wide as its teacher can start from it */
-        if (abs(width - teacher) * 12 > teacher) students[i].width = width;
+        if (abs(width - middle) * 12 > middle) students[i].width = width;
     }
 }
 
@@ -440,8 +455,10 @@ static kd_teacher_task try_omega(const kd_run *run, const kd_cut *cut, const kd_
     trial.shape.omega_first = omega;
     if (trial.shape.width > PILOT_WIDTH) trial.shape.width = PILOT_WIDTH;
     trial.cold_samples = floor(steps) * PILOT_BATCH;
-    trial.schedule = (kd_schedule){
-        .samples = trial.cold_samples, .batch = PILOT_BATCH, .rate = run->options->teacher_rate};
+    trial.schedule = (kd_schedule){.samples = trial.cold_samples,
+                                   .batch = PILOT_BATCH,
+                                   .rate = run->options->teacher_rate,
+                                   .stands_for_wider = true};
     return (kd_teacher_task){cut, trial, KD_TRAIN_ANYWHERE, teacher};
 }
 
@@ -452,7 +469,7 @@ kdinr_status kd_plan_pilot(kd_run *run, const kd_cut *cut, kd_plan *plan, kdinr_
     int best = 0;
     kdinr_status status = KDINR_OK;
 
-    plan->teacher.omega_first = 10.0f;
+    plan->teacher.omega_first = plan->student.omega_first = 10.0f;
     if (cut->constant) return KDINR_OK;
     for (int i = 0; i < N_OMEGAS; i++) {
         tasks[i] = try_omega(run, cut, plan, pilot_omegas[i], &teachers[i]);
@@ -463,6 +480,7 @@ kdinr_status kd_plan_pilot(kd_run *run, const kd_cut *cut, kd_plan *plan, kdinr_
         if (teachers[i].outcome.loss < teachers[best].outcome.loss) best = i;
     }
     plan->teacher.omega_first = PILOT_SHARE * pilot_omegas[best];
+    plan->student.omega_first = plan->teacher.omega_first;
 
 done:
     for (int i = 0; i < N_OMEGAS; i++) {

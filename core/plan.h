@@ -10,7 +10,8 @@
 typedef struct kd_plan {
     int bricks[3];
     int window;             /* steps per window; the last one may have fewer */
-    kd_net_shape teacher;   /* 3 inputs; width and depth are the middle ones of the students */
+    kd_net_shape student;   /* width and depth are the middle ones of the students */
+    kd_net_shape teacher;   /* 3 inputs, else the same, but wider where students are narrow */
     int n_modes;            /* of time, inputs of the students beside time */
     double params_per_step; /* budget of all students of a window, divided by its steps */
     double fixed_params;    /* what kd_plan_input.fixed_bytes would buy */

@@ -104,10 +104,10 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
     KD_TRY(kd_plan_make(options, &input, &track->plan, error));
     track->n_bricks = track->plan.bricks[0] * track->plan.bricks[1] * track->plan.bricks[2];
     memcpy(kd_track_array(track)->bricks, track->plan.bricks, sizeof track->plan.bricks);
-    kd_track_array(track)->block_layers = track->plan.teacher.block_layers;
-    kd_track_array(track)->form = track->plan.teacher.form;
+    kd_track_array(track)->block_layers = track->plan.student.block_layers;
+    kd_track_array(track)->form = track->plan.student.form;
     kd_track_array(track)->n_modes = track->plan.n_modes;
-    kd_track_array(track)->omega_hidden = track->plan.teacher.omega_hidden;
+    kd_track_array(track)->omega_hidden = track->plan.student.omega_hidden;
     kd_track_array(track)->omega_first = 1.0f; /* until the pilot has chosen it */
     return allocate(track, error);
 }

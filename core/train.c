@@ -54,7 +54,9 @@ double kd_train_decay(kdinr_decay decay, double x)
 #define CREEP_SHARE  (1.0 / 16.0)
 #define CREEP_FROM   0.05
 
-#define WIDE 64.0 /* neurons; beyond, matrices learn more slowly */
+/* Matrices learn at a rate that falls as 1 / neurons; the options' is for so many. */
+#define WIDE       64.0
+#define MOST_SCALE 4.0
 
 /* Progress from which parameters are rounded, and at which the units are chosen once more because
  * sizes have changed since. */
@@ -148,13 +150,15 @@ static kdinr_status start_rounding(session *s, kdinr_error *error)
 }
 
 /* Muon moves each weight by about as much, and a matrix therefore the more the wider it is: too
- * much in wide networks, whose loss then rises or stays where it is. */
+ * much in wide networks, whose loss then rises or stays where it is, and too little in narrow ones.
+ */
 static double matrix_scale(const session *s)
 {
     const kd_net *net = s->net;
     const double wide = net->layers[net->n_encoder - 1].n_out;
+    const double most = s->schedule->stands_for_wider ? 1.0 : MOST_SCALE;
 
-    return s->run->options->matrix_rate_scale * fmin(1.0, WIDE / wide);
+    return s->run->options->matrix_rate_scale * fmin(most, WIDE / wide);
 }
 
 static double learning_rate(const session *s, double step)

@@ -55,6 +55,7 @@ typedef struct kd_schedule {
     double rate;                 /* learning rate at the top of the schedule */
     double work;                 /* share of run->work_total that this training stands for */
     const kd_rounding *rounding; /* NULL: parameters are not rounded */
+    bool stands_for_wider;       /* a narrow network learns as one of 64 neurons would */
 } kd_schedule;
 
 /** Learning rate as a fraction of the top at progress x in [0,1]. Cosine: 2 % warm-up, then to 1 %.

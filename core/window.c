@@ -292,7 +292,7 @@ static int count_filling(const kd_track *track, const kd_run *run, int n_bricks)
     const double bytes = step * sizeof(float) * track->plan.window * track->model->n_arrays;
 
     if (!track->plan.keeps) return 1;
-    const size_t filling = count_of_width(track, run, track->plan.teacher.width) / (size_t)n_bricks;
+    const size_t filling = count_of_width(track, run, track->plan.student.width) / (size_t)n_bricks;
     return (int)fmin((double)filling, run->options->window_memory / bytes);
 }
 

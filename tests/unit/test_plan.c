@@ -58,10 +58,70 @@ static void plan_of_one_step_in_memory_gives_each_teacher_enough(void **state)
 
         assert_int_equal(plan.window, n_steps);
         check_near(plan.student_samples, 18e6, 1.0);
-        check_near(plan.teacher_samples, n_steps < 12 ? 6e6 / n_steps : 5e5, 1.0);
+        check_near(plan.teacher_samples, 1e6, 1.0);
         check_near(plan.cold_samples, 4.0 * plan.teacher_samples, 1.0);
         assert_int_equal(kd_plan_teachers(&(kdinr_options){0}, &plan, n_steps), n_steps);
     }
+}
+
+/* All teachers of a long window share a budget, of which each has at least half of the above. */
+static void plan_of_one_step_in_memory_stays_within_a_budget(void **state)
+{
+    kdinr_options options = kdinr_options_default();
+    kdinr_error error;
+    kd_plan plan;
+
+    (void)state;
+    options.n_steps = 1000;
+    options.window_memory = 0.0;
+    options.window = 80;
+    check_ok(kd_plan_make(&options, &INPUT, &plan, &error), error);
+    check_near(plan.teacher_samples, 2.5e6, 1.0);
+    options.window = 1000;
+    check_ok(kd_plan_make(&options, &INPUT, &plan, &error), error);
+    check_near(plan.teacher_samples, 2e6, 1.0);
+}
+
+/* The only step of a window is in memory anyway. */
+static void plan_of_a_single_step_keeps_it(void **state)
+{
+    kdinr_options options = kdinr_options_default();
+    kdinr_error error;
+    kd_plan plan;
+
+    (void)state;
+    options.window_memory = 0.0;
+    for (int n_steps = 1; n_steps <= 2; n_steps++) {
+        options.n_steps = n_steps;
+        check_ok(kd_plan_make(&options, &INPUT, &plan, &error), error);
+        assert_int_equal(plan.keeps, n_steps == 1);
+    }
+    options.window = 1;
+    check_ok(kd_plan_make(&options, &INPUT, &plan, &error), error);
+    assert_true(plan.keeps);
+}
+
+/* Up to 64 neurons. */
+static void plan_of_narrow_students_has_wider_teachers(void **state)
+{
+    kd_plan_input input = INPUT;
+
+    (void)state;
+    input.step_bytes = 100.0;
+    kd_plan plan = make_plan(&input, 16, false);
+    assert_in_range(plan.student.width, 2, 31);
+    assert_int_equal(plan.teacher.width, 2 * plan.student.width);
+    assert_int_equal(plan.teacher.n_inputs, 3);
+    plan = make_plan(&input, 16, true); /* the student starts from its only teacher */
+    assert_int_equal(plan.teacher.width, plan.student.width);
+    input.step_bytes = 1000.0;
+    plan = make_plan(&input, 16, false);
+    assert_in_range(plan.student.width, 33, 64);
+    assert_int_equal(plan.teacher.width, 64);
+    input.step_bytes = 1500.0;
+    plan = make_plan(&input, 16, false);
+    assert_in_range(plan.student.width, 65, 1024);
+    assert_int_equal(plan.teacher.width, plan.student.width);
 }
 
 /* 300 draws of a sample, a quarter of them with effort low. */
@@ -101,6 +161,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plan_of_kept_steps_divides_one_budget),
         cmocka_unit_test(plan_of_one_step_in_memory_gives_each_teacher_enough),
+        cmocka_unit_test(plan_of_one_step_in_memory_stays_within_a_budget),
+        cmocka_unit_test(plan_of_a_single_step_keeps_it),
+        cmocka_unit_test(plan_of_narrow_students_has_wider_teachers),
         cmocka_unit_test(plan_of_tiny_steps_draws_each_sample_so_often),
         cmocka_unit_test(plan_grows_linearly_with_the_steps),
     };

@@ -187,7 +187,8 @@ static void make_pupil(pupil *p, int number)
                                 .batch = batch,
                                 .rate = number == 2 ? 0.02 : 1e-3,
                                 .work = 1.0,
-                                .rounding = number == 3 ? &p->rounding : NULL};
+                                .rounding = number == 3 ? &p->rounding : NULL,
+                                .stands_for_wider = true};
     kd_net_layout(&shape, &p->net);
     assert_true(p->net.n_params <= MOST_PARAMS);
     kd_net_initialise(&p->net, 30.0f, 1, (uint64_t)number, p->params);
