@@ -79,7 +79,7 @@ done:
     return status;
 }
 
-/* Training steps of one array, in samples of a teacher; the parts as in track.c and window.c. */
+/* Training of one array, in samples of a student; the parts as in track.c and window.c. */
 static double work(const kdinr_options *options, const kd_plan *plan, double n_samples)
 {
     const double n_steps = kd_plan_steps(options);
@@ -89,9 +89,11 @@ static double work(const kdinr_options *options, const kd_plan *plan, double n_s
     const double cold = options->warm_start ? fmin(n_windows, n_teachers) : n_teachers;
     const double teachers = cold * plan->cold_samples + (n_teachers - cold) * plan->teacher_samples;
     const double students = n_windows * plan->student_samples;
-    const double answers = plan->keeps ? 0.0 : EVALUATION; /* of teachers, for each sample */
+    const double cost = kd_plan_teacher_cost(plan);
+    const double answers = plan->keeps ? 0.0 : EVALUATION * cost; /* for each sample */
 
-    return n_bricks * (teachers + students * (1.0 + answers)) + n_samples * n_steps * EVALUATION;
+    return n_bricks * (cost * teachers + students * (1.0 + answers)) +
+           n_samples * n_steps * EVALUATION;
 }
 
 static kdinr_status add_array(const kdinr_options *options, const kdinr_volume *volume, int a,

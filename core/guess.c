@@ -10,10 +10,9 @@
 
 /* Measured (tests/quality/README.md): networks that take a fifth of what residuals do alone save
  * most, up to half of the file, but nothing where residuals alone take more than a twentieth of the
- * data. Networks of a low ratio take very long. */
-#define LEAST_RATIO_ALONE    20.0
-#define NETWORK_PART         5.0
-#define LEAST_RATIO_NETWORKS 100.0
+ * data; networks of so low a ratio take long. */
+#define LEAST_RATIO_ALONE 20.0
+#define NETWORK_PART      5.0
 
 /* Bound and units, which all steps share, by the range of the first one. */
 static void choose_bound(const kdinr_options *options, const kd_view *view, const uint8_t *classes,
@@ -83,18 +82,19 @@ done:
     return status;
 }
 
-double kd_guess_alone(const kd_guess *guess)
+double kd_guess_alone(const kd_guess *guess, int n_steps)
 {
+    const double group = fmin(KD_KEEP_GROUP, n_steps);
+
     if (guess->n_steps < 2) return guess->first;
-    return (guess->first + (KD_KEEP_GROUP - 1.0) * guess->next) / KD_KEEP_GROUP;
+    return (guess->first + (group - 1.0) * guess->next) / group;
 }
 
 double kd_guess_ratio(double data, double alone)
 {
     const double ratio = data / fmax(alone, 1.0);
 
-    if (ratio < LEAST_RATIO_ALONE) return 0.0;
-    return fmin(fmax(NETWORK_PART * ratio, LEAST_RATIO_NETWORKS), 1e6);
+    return ratio < LEAST_RATIO_ALONE ? 0.0 : fmin(NETWORK_PART * ratio, 1e6);
 }
 
 void kd_guess_free(kd_guess *guess)

@@ -14,14 +14,15 @@ typedef struct kd_guess {
     kd_residual before; /* the latest one */
 } kd_guess;
 
-/** Code a step without networks.
+/** Code a step without networks. A bound that is relative is so to the first one's range.
  *  samples  of the array, per axis
  *  errors   MEMORY */
 kdinr_status kd_guess_step(const kdinr_options *options, const kdinr_array *array,
                            const int samples[3], kd_guess *guess, kdinr_error *error);
 
-/** Bytes of a step without networks, on average. */
-double kd_guess_alone(const kd_guess *guess);
+/** Bytes of a step without networks, on average.
+ *  n_steps  of the series */
+double kd_guess_alone(const kd_guess *guess, int n_steps);
 
 /** Data bytes / networks' bytes that should make a bounded file smallest; 0: no networks.
  *  data   bytes of a step

@@ -257,13 +257,15 @@ typedef struct kdinr_options {
                                drawn its neighbour along each axis is learnt, too, and derivatives
                                are differences between them: four times the work. Lu et al., 2021,
                                  sec. 3.2, who differentiate the network */
-    bool warm_start;        /**< teacher t from t-1; student from the middle one, in part */
-    bool direct;            /**< study option: no teachers at all; keeps a whole window in memory,
-                                 whatever window_memory says */
-    double window_memory;   /**< bytes, 0..1e18, in which a window's steps, as float32, may be kept
-                               until stage 2; if they fit, students learn the data itself and only the
-                                 middle step has a teacher, from which they start. Default 2^30.
-                                 0: one step in memory at a time, every step has a teacher */
+    bool warm_start; /**< teacher t from t-1; student, if as wide, from the middle one, in part */
+    bool direct;     /**< study option: no teachers at all; keeps a whole window in memory,
+                          whatever window_memory says */
+    double window_memory; /**< bytes, 0..1e18, in which a window's steps, as float32, may be kept
+                             until stage 2; if they fit, students learn the data itself and only the
+                               middle step has a teacher, from which they start. Default 2^30.
+                               0: one step in memory at a time, every step has a teacher, which
+                               is up to twice as wide, if narrower than 64 neurons, as the
+                               student. A single step that is one brick is kept in any case */
     uint64_t seed;
 
     /* Sampling, Sec. III-C. */
@@ -329,10 +331,10 @@ KDINR_API kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_en
 
 /** Look at a step, which is not pushed thereby. With max_error and ratio 0 the size of the networks
  *  is guessed from the steps that were looked at, if any were, else from the first: give two that
- *  follow each other, in the middle of the series. Without max_error it does nothing. Before plan
- *  and the first push.
+ *  follow each other, in the middle of the series. With other options it only checks the volume.
+ *  Before plan and the first push.
  *  volume  all processes' `extents` together cover each array
- *  errors  ARGUMENT, MEMORY. After a failure only kdinr_encoder_close is allowed */
+ *  errors  ARGUMENT, MEMORY, IO. After a failure only kdinr_encoder_close is allowed */
 KDINR_API kdinr_status kdinr_encoder_look(kdinr_encoder *encoder, const kdinr_volume *volume,
                                           kdinr_error *error);
 
@@ -408,11 +410,11 @@ typedef struct kdinr_series {
     void *user;
 } kdinr_series;
 
-/** Push, verify and finish in one call; with options->psnr, search for the file that has it. If it
- *  cannot be had within 0.3 dB (steps of an integer type may be too coarse) the smallest file that
- *  has more is written. What was reached is in the file: kdinr_array_info.psnr_overall.
- *  errors  ARGUMENT, DATA, IO, TRAINING, MEMORY, CANCELLED. On failure nothing is left and an older
- *          file is untouched */
+/** Look, push, verify and finish in one call; with options->psnr, search for the file that has it.
+ * If it cannot be had within 0.3 dB (steps of an integer type may be too coarse) the smallest file
+ * that has more is written. What was reached is in the file: kdinr_array_info.psnr_overall. errors
+ * ARGUMENT, DATA, IO, TRAINING, MEMORY, CANCELLED. On failure nothing is left and an older file is
+ * untouched */
 KDINR_API kdinr_status kdinr_compress_series(const kdinr_options *options,
                                              const kdinr_series *series, const char *path,
                                              kdinr_error *error);

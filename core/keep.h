@@ -2,8 +2,8 @@
  * decoding it again, and at the end decides whether the networks pay. Before: settle.c has given
  * the networks their final bits; encode.c hands over the steps once more. After: kdm.c writes.
  *
- * Every step is coded twice: on top of the networks, and alone. The smaller file is kept, so that
- * networks never make a bounded file larger. */
+ * Every step is coded twice: on top of the networks, and alone. Networks are kept if they save more
+ * than a few bytes, so that they never make a bounded file larger. */
 #ifndef KD_KEEP_H
 #define KD_KEEP_H
 
@@ -58,7 +58,8 @@ kdinr_status kd_keep_open(kd_model *model, int a, const kdinr_options *options, 
 kdinr_status kd_keep_step(kd_keep *keep, const kdinr_array *array, const uint8_t *classes,
                           kd_field *field, kd_run *run, kdinr_error *error);
 
-/** Put the smaller way into the model, which then owns its streams.
+/** Put the better way into the model, which then owns its streams: the smaller one, but networks
+ *  must save more than their options take in the file's description.
  *  quality  out [n_steps] of what was chosen
  *  errors   MEMORY, ARGUMENT */
 kdinr_status kd_keep_choose(kd_keep *keep, kd_quality *quality, kdinr_error *error);

@@ -395,10 +395,11 @@ kdinr_status kd_part_step(kd_part *part, uint64_t hash, double time, kdinr_error
 
 /* ---- networks ---- */
 
-uint64_t kd_part_key(const kd_schedule *schedule, const float *params, size_t n_params)
+uint64_t kd_part_key(const kd_schedule *schedule, double matrix_scale, const float *params,
+                     size_t n_params)
 {
-    const double about[4] = {schedule->samples, (double)schedule->batch, schedule->rate,
-                             (double)n_params};
+    const double about[5] = {schedule->samples, (double)schedule->batch, schedule->rate,
+                             matrix_scale, (double)n_params};
 
     return XXH64(params, n_params * sizeof *params, XXH64(about, sizeof about, 0));
 }

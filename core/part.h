@@ -38,8 +38,10 @@ kdinr_status kd_part_open_shared(const kdinr_options *options, const char *backe
 kdinr_status kd_part_step(kd_part *part, uint64_t hash, double time, kdinr_error *error);
 
 /** What tells one training from another.
- *  params  the initial ones, [n_params] */
-uint64_t kd_part_key(const kd_schedule *schedule, const float *params, size_t n_params);
+ *  matrix_scale  Muon's rate / the schedule's
+ *  params        the initial ones, [n_params] */
+uint64_t kd_part_key(const kd_schedule *schedule, double matrix_scale, const float *params,
+                     size_t n_params);
 
 /** If the part has the result of the training `key` next, put it into params and *outcome.
  *  params   in the initial ones, out the trained ones, if *taken; [n_params]

@@ -24,13 +24,13 @@
 #define STEP_WEIGHT 2 /* a step counts like this many samples when choosing what to split */
 
 /* Samples to draw with effort normal. Where one step at a time is in memory the student knows its
- * teachers only: they need the same whatever the window, and it sees half as many samples again as
- * it would of the data itself. */
+ * teachers only: they need about the same whatever the window, and it sees half as many samples
+ * again as it would of the data itself. */
 #define WINDOW_SAMPLES        24e6  /* for the steps of a window, */
 #define MOST_DRAWS            300.0 /* but of each sample only so many */
 #define TEACHER_SAMPLES       4e6   /* of one step in memory, but */
-#define TEACHERS_SAMPLES      200e6 /* for the steps of a long window, and yet */
-#define LONG_TEACHER_SAMPLES  2e6   /* of one of them, */
+#define TEACHERS_SAMPLES      200e6 /* for those of a long window; */
+#define LONG_TEACHER_SAMPLES  2e6   /* yet so many of each, */
 #define LEAST_TEACHER_SAMPLES 1e5   /* and of any, with any effort */
 
 #define LEAST_BATCH_SAMPLES 12e6 /* trainings of up to this many have batches of 512 */
@@ -181,13 +181,17 @@ static void split(const kdinr_options *options, const int samples[3], double par
 }
 
 /* Is there memory for a window's steps, as float32? */
-static bool keeps_steps(const kdinr_options *options, const kd_plan_input *input, int window)
+static bool keeps_steps(const kdinr_options *options, const kd_plan_input *input,
+                        const kd_plan *plan)
 {
-    const int n_steps = kd_plan_steps(options), n_open = window < n_steps ? window : n_steps;
+    const int n_steps = kd_plan_steps(options);
+    const int n_open = plan->window < n_steps ? plan->window : n_steps;
+    const int n_bricks = plan->bricks[0] * plan->bricks[1] * plan->bricks[2];
     const double n = (double)input->samples[0] * input->samples[1] * input->samples[2];
     const double bytes = n * input->n_components * (double)sizeof(float) * n_open;
 
-    if (n_open == 1 && options->preset == KDINR_PRESET_DEFAULT) return true; /* as it is anyway */
+    /* the teacher of a whole step has it in memory anyway */
+    if (n_open * n_bricks == 1 && options->preset == KDINR_PRESET_DEFAULT) return true;
     return options->direct || bytes * input->n_arrays <= options->window_memory;
 }
 
@@ -203,10 +207,11 @@ static void effort_budget(const kdinr_options *options, double n, double window,
         plan->student_samples = 2.0 * all;
         plan->teacher_samples = all / window * 0.75;
     } else {
-        const double most = fmin(TEACHER_SAMPLES, TEACHERS_SAMPLES / window);
+        const double enough = fmin(TEACHER_SAMPLES, TEACHERS_SAMPLES / window);
+        const double least = fmax(WINDOW_SAMPLES / window, LONG_TEACHER_SAMPLES);
 
         plan->student_samples = 3.0 * all;
-        plan->teacher_samples = fmin(fmax(most, LONG_TEACHER_SAMPLES), step) * effort;
+        plan->teacher_samples = fmin(fmax(enough, least), step) * effort;
     }
     plan->teacher_samples = fmax(plan->teacher_samples, LEAST_TEACHER_SAMPLES);
     plan->cold_samples = 4.0 * plan->teacher_samples;
@@ -364,7 +369,7 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
     const double section = plan->n_modes > 0 ? MODE_BYTES / input->n_arrays + 1.0 : 0.0;
     kd_net_shape student = least_shape(options, plan->n_modes, input->n_components);
     const double each = NETWORK_BYTES + plan->n_modes * n_open; /* bytes, besides parameters */
-    plan->keeps = keeps_steps(options, input, plan->window);
+    plan->keeps = keeps_steps(options, input, plan);
     budget(options, input->samples, plan);
     const double least = float_count(options, &student);
     plan->params_per_step = (input->step_bytes - section / n_steps - each * networks) * 8.0 / bits;
@@ -378,7 +383,8 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
     plan->student = student;
     plan->teacher = student;
     plan->teacher.n_inputs = 3;
-    if (!plan->keeps && options->preset == KDINR_PRESET_DEFAULT) {
+    if (!plan->keeps && options->preset == KDINR_PRESET_DEFAULT &&
+        options->blocks == KDINR_BLOCKS_EVEN) {
         plan->teacher.width = teacher_width(student.width);
     }
     return KDINR_OK;
@@ -390,6 +396,11 @@ kd_net_shape kd_plan_student_shape(const kd_plan *plan, int width)
 
     shape.width = width;
     return shape;
+}
+
+double kd_plan_teacher_cost(const kd_plan *plan)
+{
+    return (double)kd_net_count(&plan->teacher) / (double)kd_net_count(&plan->student);
 }
 
 int kd_plan_teachers(const kdinr_options *options, const kd_plan *plan, int n_steps)

@@ -11,7 +11,8 @@ typedef struct kd_plan {
     int bricks[3];
     int window;             /* steps per window; the last one may have fewer */
     kd_net_shape student;   /* width and depth are the middle ones of the students */
-    kd_net_shape teacher;   /* 3 inputs, else the same, but wider where students are narrow */
+    kd_net_shape teacher;   /* 3 inputs, else the same; but where steps are not kept wider than a
+                               narrow student */
     int n_modes;            /* of time, inputs of the students beside time */
     double params_per_step; /* budget of all students of a window, divided by its steps */
     double fixed_params;    /* what kd_plan_input.fixed_bytes would buy */
@@ -52,6 +53,9 @@ int kd_plan_steps(const kdinr_options *options);
 /** Teachers of a brick in `n_steps` steps: one for each or, where the steps are kept, one for each
  *  window, or none with options->direct. */
 int kd_plan_teachers(const kdinr_options *options, const kd_plan *plan, int n_steps);
+
+/** What a sample costs a teacher, about, in samples of a student. */
+double kd_plan_teacher_cost(const kd_plan *plan);
 
 /** The shape of a student as wide as `width`. */
 kd_net_shape kd_plan_student_shape(const kd_plan *plan, int width);

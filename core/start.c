@@ -1,6 +1,7 @@
-/* The first step: describes the arrays, divides the bytes among them, plans each, and says which
- * samples of the steps each process needs. Before: encode.c has opened the encoder. After: encode.c
- * pushes the steps. */
+/* Before the first step is pushed: looks at others if a bound's networks are to be guessed,
+ * describes the arrays, divides the bytes among them, plans each, and says which samples of the
+ * steps each process needs. Before: encode.c has opened the encoder. After: encode.c pushes the
+ * steps. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,7 +139,8 @@ static kdinr_status choose_ratio(kdinr_encoder *encoder, const kdinr_volume *vol
     if (encoder->guesses == NULL) KD_TRY(look(encoder, volume, error));
     for (int a = 0; a < encoder->n_guesses; a++) {
         data += encoder->guesses[a].data;
-        alone += kd_guess_alone(&encoder->guesses[a]);
+        alone += kd_guess_alone(&encoder->guesses[a], kd_plan_steps(&encoder->options));
+        kd_guess_free(&encoder->guesses[a]);
     }
     encoder->options.ratio = encoder->n_guesses == 0 ? 0.0 : kd_guess_ratio(data, alone);
     encoder->chose_ratio = true;
@@ -240,6 +242,13 @@ kdinr_status kdinr_encoder_plan(kdinr_encoder *encoder, const kdinr_volume *volu
     return status;
 }
 
+static kdinr_status look_at(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
+{
+    KD_TRY(kd_volume_check(volume, error));
+    if (encoder->run.share == NULL) KD_TRY(check_whole(volume, error));
+    return look(encoder, volume, error);
+}
+
 kdinr_status kdinr_encoder_look(kdinr_encoder *encoder, const kdinr_volume *volume,
                                 kdinr_error *error)
 {
@@ -247,9 +256,8 @@ kdinr_status kdinr_encoder_look(kdinr_encoder *encoder, const kdinr_volume *volu
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
                        "look comes before plan and the first push, and not after a failed call");
     }
-    kdinr_status status = kd_volume_check(volume, error);
-    if (status == KDINR_OK) status = look(encoder, volume, error);
-    status = kd_share_agree(encoder->run.share, status, error);
+    const kdinr_status status =
+        kd_share_agree(encoder->run.share, look_at(encoder, volume, error), error);
     if (status != KDINR_OK) encoder->stage = STAGE_FAILED;
     return status;
 }

@@ -120,7 +120,7 @@ static kd_teacher_task make_task(const kd_track *track, const kd_run *run, const
     plan.schedule = (kd_schedule){.samples = samples,
                                   .batch = kd_plan_batch(run->options, samples),
                                   .rate = run->options->teacher_rate,
-                                  .work = samples};
+                                  .work = samples * kd_plan_teacher_cost(&track->plan)};
     if (t > 0 && run->options->warm_start && !track->plan.keeps) {
         plan.previous = teacher - track->n_bricks;
     }

@@ -119,7 +119,8 @@ double kd_track_work(const kd_track *track, const kdinr_options *options, int n_
     const int teachers = kd_plan_teachers(options, plan, n_steps);
 
     if (track->no_networks) return n_steps;
-    return track->n_bricks * (plan->teacher_samples * teachers + plan->student_samples * windows);
+    const double each = plan->teacher_samples * kd_plan_teacher_cost(plan);
+    return track->n_bricks * (each * teachers + plan->student_samples * windows);
 }
 
 /* ---- stage 1 ---- */

@@ -70,10 +70,11 @@ typedef struct session {
     const kd_source *source;
     const kd_schedule *schedule;
     const kd_training *training;
-    uint64_t key;       /* in the part */
-    bool kept, mine;    /* did the part have it; or is it trained here? */
-    int owner;          /* of the result, among the processes */
-    double steps, done; /* optimiser steps in all, and of the present attempt */
+    uint64_t key;        /* in the part */
+    bool kept, mine;     /* did the part have it; or is it trained here? */
+    int owner;           /* of the result, among the processes */
+    double steps, done;  /* optimiser steps in all, and of the present attempt */
+    double matrix_scale; /* Muon's rate / Adam's */
     bool ended;
     kd_step rates[RUN_STEPS]; /* of the steps that come next */
     double losses[RUN_STEPS];
@@ -149,16 +150,11 @@ static kdinr_status start_rounding(session *s, kdinr_error *error)
     return backend->set_units(s->state, s->outcome.units, error);
 }
 
-/* Muon moves each weight by about as much, and a matrix therefore the more the wider it is: too
- * much in wide networks, whose loss then rises or stays where it is, and too little in narrow ones.
- */
-static double matrix_scale(const session *s)
+double kd_train_width_scale(const kd_net *net, const kd_schedule *schedule)
 {
-    const kd_net *net = s->net;
     const double wide = net->layers[net->n_encoder - 1].n_out;
-    const double most = s->schedule->stands_for_wider ? 1.0 : MOST_SCALE;
 
-    return s->run->options->matrix_rate_scale * fmin(most, WIDE / wide);
+    return fmin(schedule->stands_for_wider ? 1.0 : MOST_SCALE, WIDE / wide);
 }
 
 static double learning_rate(const session *s, double step)
@@ -231,7 +227,7 @@ static void choose_rates(session *s, size_t n_steps)
 {
     for (size_t i = 0; i < n_steps; i++) {
         s->rates[i].rate_adam = learning_rate(s, s->done + (double)i);
-        s->rates[i].rate_matrix = s->rates[i].rate_adam * matrix_scale(s);
+        s->rates[i].rate_matrix = s->rates[i].rate_adam * s->matrix_scale;
     }
 }
 
@@ -416,7 +412,8 @@ static kdinr_status deal(session *s, kdinr_error *error)
     outcome->n_units = s->outcome.n_units =
         s->schedule->rounding == NULL ? 0 : 2 * s->net->n_layers;
     s->steps = fmax(1.0, floor(s->schedule->samples / (double)s->schedule->batch));
-    s->key = kd_part_key(s->schedule, params, n);
+    s->matrix_scale = run->options->matrix_rate_scale * kd_train_width_scale(s->net, s->schedule);
+    s->key = kd_part_key(s->schedule, s->matrix_scale, params, n);
     KD_TRY(kd_part_take(run->part, s->key, params, n, outcome, &s->kept, error));
     if (s->kept) {
         kd_share_of(run->share, KD_SHARE_ALL);

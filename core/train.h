@@ -62,6 +62,11 @@ typedef struct kd_schedule {
  *  Halving: 1, 1/2, 1/4, 1/8, each for a quarter (sec. IV: halved every 100 of 400 epochs). */
 double kd_train_decay(kdinr_decay decay, double x);
 
+/** What Muon's rate on matrices is multiplied by. Muon moves each weight by about as much, and a
+ *  matrix therefore the more the wider it is: too much in wide networks, whose loss then rises or
+ *  stays where it is, and too little in narrow ones. */
+double kd_train_width_scale(const kd_net *net, const kd_schedule *schedule);
+
 /** What came out. */
 typedef struct kd_outcome {
     double loss;                     /* mean squared error over the last tenth of the batches */

@@ -48,9 +48,10 @@ static void guess_knows_what_steps_have_in_common(void **state)
     guess(2, true, &other);
     assert_true(one.data == 4.0 * N);
     assert_true(one.first > 0.0 && same.first == one.first && other.first == one.first);
-    assert_true(kd_guess_alone(&one) == one.first);
+    assert_true(kd_guess_alone(&one, 100) == one.first);
     assert_true(same.next < 0.05 * same.first);
-    check_near(kd_guess_alone(&same), (same.first + 7.0 * same.next) / 8.0, 1e-9);
+    check_near(kd_guess_alone(&same, 100), (same.first + 7.0 * same.next) / 8.0, 1e-9);
+    check_near(kd_guess_alone(&same, 2), (same.first + same.next) / 2.0, 1e-9);
     check_near(other.next / other.first, 1.0, 0.1);
 }
 
@@ -58,7 +59,7 @@ static void guess_gives_networks_a_fifth_of_what_residuals_take(void **state)
 {
     (void)state;
     check_near(kd_guess_ratio(1e6, 1e4), 500.0, 1e-9);
-    check_near(kd_guess_ratio(1e6, 1e6 / 20.0), 100.0, 1e-9);
+    check_near(kd_guess_ratio(1e6, 1e6 / 20.1), 100.5, 1e-9);
     assert_true(kd_guess_ratio(1e6, 1e6 / 19.9) == 0.0);
     assert_true(kd_guess_ratio(1e12, 0.0) == 1e6);
 }

@@ -53,7 +53,8 @@ static void plan_of_kept_steps_divides_one_budget(void **state)
 static void plan_of_one_step_in_memory_gives_each_teacher_enough(void **state)
 {
     (void)state;
-    for (int n_steps = 4; n_steps <= 16; n_steps *= 2) {
+    check_near(make_plan(&INPUT, 2, false).teacher_samples, 3e6, 1.0);
+    for (int n_steps = 8; n_steps <= 32; n_steps *= 2) {
         const kd_plan plan = make_plan(&INPUT, n_steps, false);
 
         assert_int_equal(plan.window, n_steps);
@@ -99,6 +100,9 @@ static void plan_of_a_single_step_keeps_it(void **state)
     options.window = 1;
     check_ok(kd_plan_make(&options, &INPUT, &plan, &error), error);
     assert_true(plan.keeps);
+    options.bricks[0] = options.bricks[1] = options.bricks[2] = 2; /* one at a time is in memory */
+    check_ok(kd_plan_make(&options, &INPUT, &plan, &error), error);
+    assert_false(plan.keeps);
 }
 
 /* Up to 64 neurons. */

@@ -17,6 +17,25 @@ static void train_decay_follows_both_schedules(void **state)
     assert_true(kd_train_decay(KDINR_DECAY_COSINE, 0.005) < 0.3);
 }
 
+/* Muon's rate falls with the width, and a pilot's narrow network has that of a wide one. */
+static void train_rates_follow_the_width(void **state)
+{
+    const int widths[] = {8, 16, 32, 64, 128};
+    const double scales[] = {4.0, 4.0, 2.0, 1.0, 0.5};
+
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        const kd_net_shape shape = {3, 1, widths[i], 1, 2, 5.0f, 30.0f, KD_FORM_EVEN};
+        kd_schedule schedule = {.samples = 1.0, .batch = 1, .rate = 1e-3};
+        kd_net net;
+
+        kd_net_layout(&shape, &net);
+        check_near(kd_train_width_scale(&net, &schedule), scales[i], 1e-12);
+        schedule.stands_for_wider = true;
+        check_near(kd_train_width_scale(&net, &schedule), fmin(scales[i], 1.0), 1e-12);
+    }
+}
+
 enum { MOST_PARAMS = 1024, BATCH = 64 };
 
 /* value = slope of the first coordinate, or not a number after some samples; off by an error whose
@@ -198,6 +217,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(train_decay_follows_both_schedules),
+        cmocka_unit_test(train_rates_follow_the_width),
         cmocka_unit_test(train_learns_a_line),
         cmocka_unit_test(train_ends_with_multiples_of_the_units),
         cmocka_unit_test(train_reports_divergence),
