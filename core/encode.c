@@ -322,19 +322,6 @@ static kdinr_status check_file(void *user, const char *path, kdinr_error *error)
     return KDINR_OK;
 }
 
-static bool has_networks(const kd_model *model)
-{
-    for (int a = 0; a < model->n_arrays; a++) {
-        const kd_model_array *array = &model->arrays[a];
-        const size_t n = kd_network_count(array);
-
-        for (size_t i = 0; i < n; i++) {
-            if (array->networks[i].kind != KD_NETWORK_CONSTANT) return true;
-        }
-    }
-    return false;
-}
-
 /* A file says nothing of networks that were tried and dropped. */
 static void describe_dropped(kdinr_encoder *encoder)
 {
@@ -348,6 +335,8 @@ static void describe_dropped(kdinr_encoder *encoder)
 /* With max_error: networks and residuals, or residuals alone. */
 static kdinr_status choose_ways(kdinr_encoder *encoder, kdinr_error *error)
 {
+    bool all_alone = true;
+
     if (encoder->keeps[0].n_done < encoder->model.n_steps) {
         return kd_fail(error, KDINR_ERROR_ARGUMENT,
                        "with max_error every step must be verified before the end: %d of %d were",
@@ -357,8 +346,9 @@ static kdinr_status choose_ways(kdinr_encoder *encoder, kdinr_error *error)
         kd_field_free(encoder->fields[a]); /* its networks may be dropped */
         encoder->fields[a] = NULL;
         KD_TRY(kd_keep_choose(&encoder->keeps[a], encoder->tracks[a].quality, error));
+        all_alone = all_alone && encoder->model.arrays[a].bound.alone;
     }
-    if (!has_networks(&encoder->model)) describe_dropped(encoder);
+    if (all_alone) describe_dropped(encoder);
     return KDINR_OK;
 }
 

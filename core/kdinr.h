@@ -329,10 +329,13 @@ typedef struct kdinr_encoder kdinr_encoder;
 KDINR_API kdinr_status kdinr_encoder_open(const kdinr_options *options, kdinr_encoder **encoder,
                                           kdinr_error *error);
 
+/** Which steps, of options->n_steps, kdinr_encoder_look should be given: returns how many, 0 or 2.
+ *  steps  out: their numbers, counted from 0 */
+KDINR_API int kdinr_encoder_looks(const kdinr_encoder *encoder, int steps[2]);
+
 /** Look at a step, which is not pushed thereby. With max_error and ratio 0 the size of the networks
- *  is guessed from the steps that were looked at, if any were, else from the first: give two that
- *  follow each other, in the middle of the series. With other options it only checks the volume.
- *  Before plan and the first push.
+ *  is guessed from the steps that were looked at, if any were, else from the first. With other
+ *  options it only checks the volume. Before plan and the first push.
  *  volume  all processes' `extents` together cover each array
  *  errors  ARGUMENT, MEMORY, IO. After a failure only kdinr_encoder_close is allowed */
 KDINR_API kdinr_status kdinr_encoder_look(kdinr_encoder *encoder, const kdinr_volume *volume,

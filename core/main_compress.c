@@ -160,26 +160,22 @@ done:
     return status;
 }
 
-/* With a bound and no ratio: two steps of the middle say how large networks should be. */
-static kdinr_status look_at_middle(kdinr_encoder *encoder, const kd_settings *settings, size_t size,
-                                   kdinr_error *error)
+static kdinr_status look_ahead(kdinr_encoder *encoder, const kd_settings *settings, size_t size,
+                               kdinr_error *error)
 {
-    const kdinr_options *options = &settings->options;
-    const int middle = settings->n_files / 2;
+    int steps[2];
+    const int n = kdinr_encoder_looks(encoder, steps);
     kdinr_array array;
     const kdinr_volume volume = describe_volume(settings, &array);
     void *values;
     kdinr_status status = KDINR_OK;
 
-    if (options->max_error == 0.0 || options->ratio > 0.0 || options->residuals_alone) {
-        return KDINR_OK;
-    }
-    if (middle == 0) return KDINR_OK;
+    if (n == 0) return KDINR_OK;
     values = malloc(size);
     if (values == NULL) return kd_fail_memory(error, size, "one time step");
     array.values = values;
-    for (int i = middle - 1; i <= middle; i++) {
-        KD_TRY_DONE(kd_main_read_raw(settings->files[i], values, size, error));
+    for (int i = 0; i < n; i++) {
+        KD_TRY_DONE(kd_main_read_raw(settings->files[steps[i]], values, size, error));
         KD_TRY_DONE(kdinr_encoder_look(encoder, &volume, error));
     }
 
@@ -242,7 +238,7 @@ static kdinr_status compress(const kd_settings *settings, const double *times, s
     snprintf(part, length, "%s.part", settings->output);
     options.part = settings->no_part ? NULL : part;
     KD_TRY_DONE(kdinr_encoder_open(&options, &encoder, error));
-    KD_TRY_DONE(look_at_middle(encoder, settings, size, error));
+    KD_TRY_DONE(look_ahead(encoder, settings, size, error));
     KD_TRY_DONE(run_pass(encoder, settings, false, times, size, line, error));
     if (!settings->no_verify) {
         KD_TRY_DONE(run_pass(encoder, settings, true, times, size, line, error));

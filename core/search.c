@@ -48,20 +48,16 @@ static kdinr_status take_step(const search *s, int k, kdinr_volume *volume, doub
     return kd_share_agree(s->share, status, error);
 }
 
-/* With a bound and no ratio: two steps of the middle say how large networks should be. */
-static kdinr_status look_at_middle(kdinr_encoder *encoder, const search *s,
-                                   const kdinr_options *options, kdinr_error *error)
+static kdinr_status look_ahead(kdinr_encoder *encoder, const search *s, kdinr_error *error)
 {
-    const int middle = s->series->n_steps / 2;
+    int steps[2];
+    const int n = kdinr_encoder_looks(encoder, steps);
 
-    if (options->max_error == 0.0 || options->ratio > 0.0 || options->residuals_alone) {
-        return KDINR_OK;
-    }
-    for (int k = middle - 1; k <= middle && middle > 0; k++) {
+    for (int i = 0; i < n; i++) {
         kdinr_volume volume = kdinr_volume_default();
-        double time = k;
+        double time = steps[i];
 
-        KD_TRY(take_step(s, k, &volume, &time, error));
+        KD_TRY(take_step(s, steps[i], &volume, &time, error));
         KD_TRY(kdinr_encoder_look(encoder, &volume, error));
     }
     return KDINR_OK;
@@ -93,7 +89,7 @@ static kdinr_status compress(const search *s, const kdinr_options *options, cons
     exact.psnr = 0.0;
     exact.n_steps = s->series->n_steps;
     KD_TRY_DONE(kdinr_encoder_open(&exact, &encoder, error));
-    KD_TRY_DONE(look_at_middle(encoder, s, &exact, error));
+    KD_TRY_DONE(look_ahead(encoder, s, error));
     KD_TRY_DONE(run_passes(encoder, s, error));
     status = kdinr_encoder_finish(encoder, path, error);
 

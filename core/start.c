@@ -100,14 +100,26 @@ done:
     return status;
 }
 
-/* Collective. Nothing is to be guessed unless the size is free. */
+/* Is the networks' size to be guessed? */
+static bool guesses(const kdinr_options *options)
+{
+    return options->max_error > 0.0 && options->ratio == 0.0 && !options->residuals_alone;
+}
+
+/* Two of the middle, which follow each other. */
+int kdinr_encoder_looks(const kdinr_encoder *encoder, int steps[2])
+{
+    const int middle = encoder->options.n_steps / 2;
+
+    steps[0] = middle - 1;
+    steps[1] = middle;
+    return guesses(&encoder->options) && middle > 0 ? 2 : 0;
+}
+
+/* Collective. */
 static kdinr_status look(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
 {
-    const kdinr_options *options = &encoder->options;
-
-    if (options->max_error == 0.0 || options->ratio > 0.0 || options->residuals_alone) {
-        return KDINR_OK;
-    }
+    if (!guesses(&encoder->options)) return KDINR_OK;
     if (encoder->guesses == NULL) {
         encoder->guesses = calloc((size_t)volume->n_arrays, sizeof *encoder->guesses);
         if (encoder->guesses == NULL) {

@@ -96,9 +96,8 @@ bool vtkKDINRWriter::Series::Compress(kdinr_error& error)
 {
   const kdinr_options options = this->Options();
   const bool verify = this->Writer->Verify || this->Writer->Target == TARGET_MAXIMUM_ERROR;
-  if (kdinr_encoder_open(&options, &this->Encoder, &error) != KDINR_OK ||
-    !this->LookAtMiddle(options, error) || !this->DoPass(PUSH, error) ||
-    (verify && !this->DoPass(VERIFY, error)))
+  if (kdinr_encoder_open(&options, &this->Encoder, &error) != KDINR_OK || !this->LookAhead(error) ||
+    !this->DoPass(PUSH, error) || (verify && !this->DoPass(VERIFY, error)))
   {
     return false;
   }
@@ -106,17 +105,13 @@ bool vtkKDINRWriter::Series::Compress(kdinr_error& error)
   return kdinr_encoder_finish(this->Encoder, this->Writer->FileName, &error) == KDINR_OK;
 }
 
-// With a bound and no ratio: two steps of the middle say how large networks should be.
-bool vtkKDINRWriter::Series::LookAtMiddle(const kdinr_options& options, kdinr_error& error)
+bool vtkKDINRWriter::Series::LookAhead(kdinr_error& error)
 {
-  const size_t middle = this->Times.size() / 2;
-  if (options.max_error == 0.0 || options.ratio > 0.0 || options.residuals_alone || middle == 0)
+  int steps[2];
+  const int n = kdinr_encoder_looks(this->Encoder, steps);
+  for (int i = 0; i < n; ++i)
   {
-    return true;
-  }
-  for (size_t i = middle - 1; i <= middle; ++i)
-  {
-    if (!this->Fetch(i, error))
+    if (!this->Fetch(static_cast<size_t>(steps[i]), error))
     {
       return false;
     }

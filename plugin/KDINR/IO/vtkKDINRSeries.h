@@ -51,7 +51,7 @@ private:
   bool CheckFolder(kdinr_error& error);
   kdinr_options Options();
   bool Compress(kdinr_error& error);
-  bool LookAtMiddle(const kdinr_options& options, kdinr_error& error);
+  bool LookAhead(kdinr_error& error);
   bool Search(kdinr_error& error);
   bool DoPass(Pass pass, kdinr_error& error);
   bool DoStep(Pass pass, size_t step, kdinr_error& error);
