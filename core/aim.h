@@ -9,11 +9,12 @@
 
 #include <stdbool.h>
 
-enum { KD_AIM_MOST = 5 }; /* trials */
+enum { KD_AIM_MOST = 8 }; /* trials */
 
 /** Networks that were tried. */
 typedef struct kd_aim_trial {
-    double ratio; /* of the file; of one that could not be made: that was asked for */
+    double asked; /* ratio; the file's may be a tenth higher where networks are small */
+    double ratio; /* of the file; asked, if it could not be made */
     double psnr;  /* dB; -INFINITY: there can be no such networks, or they learned nothing */
 } kd_aim_trial;
 

@@ -404,6 +404,13 @@ KDINR_API kdinr_status kdinr_estimate(const kdinr_options *options, const kdinr_
 
 /* ---- a whole series at once ---- */
 
+/** How the search for options->psnr went; nothing is searched without it. */
+typedef struct kdinr_search_report {
+    int n_bounds;   /**< files of residuals alone that were made */
+    int n_networks; /**< trainings */
+    char miss[256]; /**< why the file that was kept is not within 0.3 dB; "": it is */
+} kdinr_search_report;
+
 /** Steps that can be had as often as needed. */
 typedef struct kdinr_series {
     int n_steps;
@@ -411,13 +418,15 @@ typedef struct kdinr_series {
      * stay until the next call. A failure ends the work with its status. */
     kdinr_status (*step)(void *user, int k, kdinr_volume *volume, double *time, kdinr_error *error);
     void *user;
+    kdinr_search_report *report; /**< out, may be NULL */
 } kdinr_series;
 
 /** Look, push, verify and finish in one call; with options->psnr, search for the file that has it.
  * If it cannot be had within 0.3 dB (steps of an integer type may be too coarse) the smallest file
- * that has more is written. What was reached is in the file: kdinr_array_info.psnr_overall. errors
- * ARGUMENT, DATA, IO, TRAINING, MEMORY, CANCELLED. On failure nothing is left and an older file is
- * untouched */
+ * that has more is written, and series->report says why. What was reached is in the file:
+ * kdinr_array_info.psnr_overall.
+ *  errors  ARGUMENT, DATA, IO, TRAINING, MEMORY, CANCELLED. On failure nothing is left and an older
+ *          file is untouched */
 KDINR_API kdinr_status kdinr_compress_series(const kdinr_options *options,
                                              const kdinr_series *series, const char *path,
                                              kdinr_error *error);

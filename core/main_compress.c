@@ -208,10 +208,10 @@ static kdinr_status read_step(void *user, int k, kdinr_volume *volume, double *t
 
 static kdinr_status search_psnr(const kd_settings *settings, const kdinr_options *options,
                                 const double *times, size_t size, progress_line *line,
-                                kdinr_error *error)
+                                kdinr_search_report *report, kdinr_error *error)
 {
     file_series files = {.settings = settings, .times = times, .size = size, .line = line};
-    const kdinr_series series = {settings->n_files, read_step, &files};
+    const kdinr_series series = {settings->n_files, read_step, &files, report};
 
     files.values = malloc(size);
     if (files.values == NULL) return kd_fail_memory(error, size, "one time step");
@@ -221,7 +221,7 @@ static kdinr_status search_psnr(const kd_settings *settings, const kdinr_options
 }
 
 static kdinr_status compress(const kd_settings *settings, const double *times, size_t size,
-                             progress_line *line, kdinr_error *error)
+                             progress_line *line, kdinr_search_report *report, kdinr_error *error)
 {
     kdinr_options options = settings->options;
     const size_t length = strlen(settings->output) + sizeof ".part";
@@ -232,7 +232,9 @@ static kdinr_status compress(const kd_settings *settings, const double *times, s
     options.n_steps = settings->n_files;
     options.progress = show_progress;
     options.progress_user = line;
-    if (options.psnr != 0.0) return search_psnr(settings, &options, times, size, line, error);
+    if (options.psnr != 0.0) {
+        return search_psnr(settings, &options, times, size, line, report, error);
+    }
     char *part = malloc(length);
     if (part == NULL) return kd_fail_memory(error, length, "name of the part");
     snprintf(part, length, "%s.part", settings->output);
@@ -251,7 +253,8 @@ done:
     return status;
 }
 
-static kdinr_status print_summary(const kd_settings *settings, double seconds, kdinr_error *error)
+static kdinr_status print_summary(const kd_settings *settings, double seconds,
+                                  const kdinr_search_report *report, kdinr_error *error)
 {
     kdinr_decoder *decoder = NULL;
 
@@ -261,11 +264,7 @@ static kdinr_status print_summary(const kd_settings *settings, double seconds, k
            (unsigned long long)info->file_size, (double)info->data_size / (double)info->file_size,
            info->arrays[0].psnr_overall, info->arrays[0].quality_exact ? "" : " (estimated)",
            seconds);
-    const double asked = settings->options.psnr;
-    if (asked > 0.0 && fabs(info->arrays[0].psnr_overall - asked) > KDINR_PSNR_TOLERANCE) {
-        printf("no file within %g dB of the %g dB asked for was found\n", KDINR_PSNR_TOLERANCE,
-               asked);
-    }
+    if (report->miss[0] != '\0') printf("%s\n", report->miss);
     kdinr_decoder_close(decoder);
     return KDINR_OK;
 }
@@ -276,6 +275,7 @@ int kd_main_compress(const kd_settings *settings)
     progress_line line = {.shown = !settings->quiet && isatty(STDERR_FILENO),
                           .n_steps = settings->n_files,
                           .start = kd_main_seconds()};
+    kdinr_search_report report = {.miss = ""};
     double *times = malloc((size_t)settings->n_files * sizeof *times);
     size_t size = 0;
     kdinr_status status;
@@ -286,10 +286,10 @@ int kd_main_compress(const kd_settings *settings)
     }
     KD_TRY_DONE(read_times(settings, times, &error));
     KD_TRY_DONE(check_files(settings, &size, &error));
-    status = compress(settings, times, size, &line, &error);
+    status = compress(settings, times, size, &line, &report, &error);
     clear_progress(&line);
     if (status == KDINR_OK && !settings->quiet) {
-        status = print_summary(settings, kd_main_seconds() - line.start, &error);
+        status = print_summary(settings, kd_main_seconds() - line.start, &report, &error);
     }
 
 done:

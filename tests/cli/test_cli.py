@@ -344,7 +344,15 @@ class Bounds(Case):
         self.assertGreaterEqual(psnr, 39.7)
         # trainings this short differ by some dB from one to the next; the first one has 42 to 47
         self.assertLess(psnr, 45)
-        self.assertEqual("no file within 0.3 dB of the 40 dB asked for" in said, psnr > 40.3)
+        self.assertEqual("dB instead of 40: of " in said, psnr > 40.3)
+
+    def test_psnr_that_cannot_be_had_is_explained(self):
+        """Two values: a file has them or one in the middle, which is 6 dB."""
+        path = self.write("two.raw", [(i * 7 // 3) % 2 for i in range(12 * 10 * 8)], "B")
+        said = self.ok("compress", "-o", "a.kdm", "--dims", "12,10,8", "--type", "u8", "--psnr",
+                       "40", path)
+        self.assertIn("inf dB instead of 40: of 8 error bounds none comes nearer", said)
+        self.assertEqual(sorted(os.listdir(self.folder)), ["a.kdm", "two.raw"])
 
     def test_wrong_wishes_are_refused(self):
         common = ["compress", "-o", "x.kdm", "--dims", "%d,%d,%d" % BLOB_DIMS, *self.blobs()]

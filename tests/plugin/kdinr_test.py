@@ -99,10 +99,10 @@ def psnr(pairs):
     return 20.0 * np.log10(peak) - 10.0 * np.log10(error)
 
 
-class Errors:
-    """Collects what vtkErrorMacro says for one proxy; it is then not printed."""
+class Messages:
+    """Collects what vtkErrorMacro or vtkWarningMacro says for one proxy; it is then not printed."""
 
-    def __init__(self, proxy):
+    def __init__(self, proxy, kind):
         self.messages = []
         self.object = proxy.GetClientSideObject()
 
@@ -110,8 +110,15 @@ class Errors:
         def keep(caller, event, text):
             self.messages.append(text)
 
-        self.object.AddObserver('ErrorEvent', keep)
-        self.object.GetExecutive().AddObserver('ErrorEvent', keep)
+        self.object.AddObserver(kind, keep)
+        self.object.GetExecutive().AddObserver(kind, keep)
+
+
+class Errors(Messages):
+    """The errors of one proxy."""
+
+    def __init__(self, proxy):
+        super().__init__(proxy, 'ErrorEvent')
 
     def expect(self, code, *words):
         """The last call failed with this error code and a message that has all these words."""

@@ -40,6 +40,22 @@ def psnr_is_reached():
     print(f'asked for 40 dB: {reached:.2f} dB, ratio {writer.AchievedRatio:.1f}')
 
 
+def psnr_that_cannot_be_had_is_explained():
+    """Two values: a file has them exactly or is off by half of their distance, 6 dB."""
+    source = kt.series("add(points, 'sign', (density > 0.0).astype(np.uint8))")
+    path = os.path.join(folder, 'two.kdm')
+    writer = KDINRWriter(Input=source, FileName=path, Effort='Low', Target='PSNR', TargetPSNR=40.0)
+    writer.UpdatePipelineInformation()
+    writer.PointDataArrays = ['sign']
+    warnings = kt.Messages(writer, 'WarningEvent')
+    writer.UpdatePipeline(0.0)
+    writer.UpdatePropertyInformation()
+    words = 'inf dB instead of 40: of 8 error bounds none comes nearer'
+    assert len(warnings.messages) == 1 and words in warnings.messages[0], warnings.messages
+    assert words in writer.Result, writer.Result
+    assert os.path.exists(path)
+
+
 def relative_bound_holds():
     writer, reader = run_writer('relative.kdm', Target='Maximum error', MaximumError=0.01)
     for name in ('density', 'temperature'):
@@ -81,5 +97,5 @@ def aborted_run_goes_on_to_the_same_bytes():
     assert read('resumed.kdm') == read('whole.kdm')
 
 
-kt.run([psnr_is_reached, relative_bound_holds, absolute_bound_holds_without_verify,
-        aborted_run_goes_on_to_the_same_bytes])
+kt.run([psnr_is_reached, psnr_that_cannot_be_had_is_explained, relative_bound_holds,
+        absolute_bound_holds_without_verify, aborted_run_goes_on_to_the_same_bytes])

@@ -240,7 +240,7 @@ static inline void compress(process *one, const char *path)
     kdinr_encoder *encoder = NULL;
 
     if (one->options.psnr > 0.0) {
-        const kdinr_series series = {N_STEPS, give_step, one};
+        const kdinr_series series = {.n_steps = N_STEPS, .step = give_step, .user = one};
         one->status = kdinr_compress_series(&one->options, &series, path, &one->error);
         return;
     }

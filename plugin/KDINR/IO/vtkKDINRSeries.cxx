@@ -129,7 +129,8 @@ bool vtkKDINRWriter::Series::LookAhead(kdinr_error& error)
 bool vtkKDINRWriter::Series::Search(kdinr_error& error)
 {
   const kdinr_options options = this->Options();
-  const kdinr_series series = { static_cast<int>(this->Times.size()), &Series::OnStep, this };
+  const kdinr_series series = { static_cast<int>(this->Times.size()), &Series::OnStep, this,
+    &this->Report };
   return kdinr_compress_series(&options, &series, this->Writer->FileName, &error) == KDINR_OK;
 }
 

@@ -41,6 +41,11 @@ public:
   {
     return this->Ranks;
   }
+  /// Why the file has not the PSNR that was asked for; "": it has, or none was.
+  const char* GetMiss() const
+  {
+    return this->Report.miss;
+  }
 
 private:
   enum Pass
@@ -81,6 +86,7 @@ private:
 
   std::string Part;  // name of the file that keeps what is trained
   kdinr_share Share; // with the encoders of the other ranks
+  kdinr_search_report Report = {};
 
   std::string ProgressPrefix;
   const std::chrono::steady_clock::time_point Start = std::chrono::steady_clock::now();

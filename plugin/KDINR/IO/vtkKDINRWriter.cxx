@@ -121,10 +121,12 @@ bool vtkKDINRWriter::Compress()
   this->Summary->Initialize();
   bool ok = false;
   bool root = true;
+  std::string miss;
   {
     Series series(this); // puts the input back when it goes
     root = series.GetRanks().IsRoot();
     ok = series.Run(error);
+    miss = series.GetMiss();
   }
   ++this->NumberOfRuns;
   if (ok && root)
@@ -140,6 +142,11 @@ bool vtkKDINRWriter::Compress()
   if (!ok && root)
   {
     vtkErrorMacro(<< error.message);
+  }
+  if (ok && root && !miss.empty())
+  {
+    this->Result += "; " + miss;
+    vtkWarningMacro(<< this->FileName << " has " << miss);
   }
   this->SetProgressText(nullptr);
   this->CompressTime.Modified();
