@@ -76,8 +76,4 @@ typedef struct kd_plan_student {
 void kd_plan_students(const kdinr_options *options, const kd_plan *plan, int n_steps, int n_pushed,
                       int n_bricks, const double *weights, kd_plan_student *students);
 
-/** Choose the first-layer frequency by short trainings on one brick of the first step.
- *  errors  as kd_train */
-kdinr_status kd_plan_pilot(kd_run *run, const kd_cut *cut, kd_plan *plan, kdinr_error *error);
-
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pilot.h"
 #include "share.h"
 #include "status.h"
 
@@ -99,7 +100,7 @@ static kdinr_status choose_omega(kd_track *track, kd_run *run, const kd_view *vi
             const int holder = track->windows[track->window].holders[richest];
             KD_TRY_DONE(spread_cut(run->share, holder, &cut, error));
         }
-        KD_TRY_DONE(kd_plan_pilot(run, &cut, &track->plan, error));
+        KD_TRY_DONE(kd_pilot_run(run, &cut, &track->plan, error));
     }
     kd_track_array(track)->omega_first = track->plan.teacher.omega_first;
 
