@@ -3,7 +3,8 @@
  *
  * The PSNR of networks falls by 5 to 15 dB when the ratio grows ten-fold, and two trainings of the
  * same size differ by 0.2 dB. The first ratio follows from that of residuals alone; from there the
- * line through the two trials next to the target leads on, and never out of the bracket. */
+ * line through the two trials next to the target leads on, and never out of the bracket; after four
+ * trials brackets are halved. */
 #ifndef KD_AIM_H
 #define KD_AIM_H
 

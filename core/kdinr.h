@@ -87,7 +87,7 @@ typedef struct kdinr_array {
     kdinr_association association;
     const void *values; /**< [n_samples][n_components]; not kept after the call */
     bool has_fill;      /**< samples equal to fill_value are missing, as NaN always is */
-    double fill_value;
+    double fill_value;  /**< of float32 samples the float32 nearest to it is meant */
 } kdinr_array;
 
 /** One time step on a uniform or rectilinear grid. Physical position of point (i,j,k), counted from
@@ -407,7 +407,7 @@ KDINR_API kdinr_status kdinr_estimate(const kdinr_options *options, const kdinr_
 /** How the search for options->psnr went; nothing is searched without it. */
 typedef struct kdinr_search_report {
     int n_bounds;   /**< files of residuals alone that were made */
-    int n_networks; /**< trainings */
+    int n_networks; /**< trainings, or sizes too small for any network */
     char miss[256]; /**< why the file that was kept is not within 0.3 dB; "": it is */
 } kdinr_search_report;
 
@@ -423,10 +423,9 @@ typedef struct kdinr_series {
 
 /** Look, push, verify and finish in one call; with options->psnr, search for the file that has it.
  * If it cannot be had within 0.3 dB (steps of an integer type may be too coarse) the smallest file
- * that has more is written, and series->report says why. What was reached is in the file:
- * kdinr_array_info.psnr_overall.
- *  errors  ARGUMENT, DATA, IO, TRAINING, MEMORY, CANCELLED. On failure nothing is left and an older
- *          file is untouched */
+ * that has more is written, or what comes nearest if none has, and series->report says why. What
+ * was reached is in the file: kdinr_array_info.psnr_overall. errors  ARGUMENT, DATA, IO, TRAINING,
+ * MEMORY, CANCELLED. On failure nothing is left and an older file is untouched */
 KDINR_API kdinr_status kdinr_compress_series(const kdinr_options *options,
                                              const kdinr_series *series, const char *path,
                                              kdinr_error *error);

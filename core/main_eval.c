@@ -37,9 +37,12 @@ static bool is_missing(const evaluation *e, const void *values, kdinr_type type,
 
     for (size_t c = 0; c < n; c++) {
         const double value = kd_volume_value(values, type, sample * n + c);
+        const double fill = array->fill_value;
 
         if (!isfinite(value)) return true;
-        if (array->has_fill && (float)value == (float)array->fill_value) return true;
+        if (array->has_fill && value == (type == KDINR_FLOAT32 ? (double)(float)fill : fill)) {
+            return true;
+        }
     }
     return false;
 }

@@ -10,7 +10,7 @@ enum {
     PILOT_WIDTH = 16,
     PILOT_BATCH = 1024,
     PILOT_STEPS = 300,      /* at most, for each frequency; */
-    LEAST_PILOT_STEPS = 40, /* all together take at most half a cold teacher's samples */
+    LEAST_PILOT_STEPS = 40, /* else all together draw half as many samples as a cold teacher */
 };
 
 /* Long trainings want lower frequencies than the pilot's short ones do. */

@@ -1,5 +1,5 @@
 /* From the one number the user gives, the ratio, to everything else: bricks, windows, widths,
- * sample budgets, first-layer frequency. Used by track.c at the first step and at the end of each
+ * sample budgets. Used by track.c at the first step and at the end of each
  * window. */
 #ifndef KD_PLAN_H
 #define KD_PLAN_H

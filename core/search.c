@@ -3,7 +3,8 @@
  *
  * First residuals alone, whose PSNR follows the error bound so closely that a few passes over the
  * data land on the target; then, if that file is small enough for networks to have a chance,
- * networks, whose ratio aim.c chooses: two or three trainings mostly, eight at most. */
+ * networks, whose ratio aim.c chooses: two or three trainings mostly, five at most, of small files
+ * eight. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,9 @@
 
 /* Passes over the data, and those of them that should hit the target exactly: it may jump there. */
 enum { MOST_BOUNDS = 8, EXACT_BOUNDS = 3 };
+
+/* Trainings; more only for files of up to so many bytes, which scatter and take seconds. */
+enum { FEW_TRAININGS = 5, SMALL_BYTES = 4096 };
 
 /* One file that was made. */
 typedef struct trial {
@@ -150,24 +154,16 @@ static bool is_better(const trial *one, const trial *other, double target)
     return enough ? one->bytes < other->bytes : one->psnr > other->psnr;
 }
 
-/* Nearest to the target on both sides; -INFINITY, INFINITY: none. */
-typedef struct sides {
-    double below, above; /* dB */
-} sides;
+enum { NEXT_TEXT = 64 };
 
-static void note_side(sides *nearest, double psnr, double target)
+/* "; of those that have less the best has 39.00 dB", if there is one.
+ *  below  dB, -INFINITY: none */
+static const char *name_next(char text[NEXT_TEXT], double below)
 {
-    if (psnr < target) nearest->below = fmax(nearest->below, psnr);
-    if (psnr >= target) nearest->above = fmin(nearest->above, psnr);
-}
-
-/* ", the next has 39.00 dB", if there is one. */
-static const char *name_next(char text[48], const sides *nearest, double best, double target)
-{
-    const double next = best < target ? nearest->above : nearest->below;
-
     text[0] = '\0';
-    if (isfinite(next)) (void)snprintf(text, 48, ", the next has %.2f dB", next);
+    if (isfinite(below)) {
+        (void)snprintf(text, NEXT_TEXT, "; of those that have less the best has %.2f dB", below);
+    }
     return text;
 }
 
@@ -179,8 +175,8 @@ static kdinr_status search_bound(const search *s, trial *best, kdinr_error *erro
 {
     const double target = s->options->psnr;
     kdinr_search_report *report = s->report;
-    sides nearest = {-(double)INFINITY, INFINITY};
-    char next[48];
+    double below = -(double)INFINITY;
+    char next[NEXT_TEXT];
     kdinr_options options = *s->options;
     double low = -INFINITY, high = INFINITY, log_bound = (7.0 - target) / 20.0;
 
@@ -194,7 +190,7 @@ static kdinr_status search_bound(const search *s, trial *best, kdinr_error *erro
         options.residuals_alone = true;
         KD_TRY(attempt(s, &options, &found, error));
         report->n_bounds++;
-        note_side(&nearest, found.psnr, target);
+        if (found.psnr < target) below = fmax(below, found.psnr);
         if (is_better(&found, best, target)) {
             *best = found;
             KD_TRY(move_file(s, s->attempt, s->residual, error));
@@ -209,8 +205,9 @@ static kdinr_status search_bound(const search *s, trial *best, kdinr_error *erro
     }
     if (fabs(best->psnr - target) <= KDINR_PSNR_TOLERANCE) return KDINR_OK;
     (void)snprintf(report->miss, sizeof report->miss,
-                   "%.2f dB instead of %g: of %d error bounds none comes nearer%s", best->psnr,
-                   target, report->n_bounds, name_next(next, &nearest, best->psnr, target));
+                   "%.2f dB instead of %g: of %d error bounds none gives a smaller file that has "
+                   "enough%s",
+                   best->psnr, target, report->n_bounds, name_next(next, below));
     return KDINR_OK;
 }
 
@@ -239,8 +236,8 @@ static kdinr_status search_network(const search *s, trial *best, bool *won, kdin
     const double target = s->options->psnr;
     kdinr_search_report *report = s->report;
     kd_aim aim = {.target = target, .alone = alone.data_bytes / alone.bytes};
-    sides nearest = {-(double)INFINITY, INFINITY};
-    char next[48];
+    double below = -(double)INFINITY;
+    char next[NEXT_TEXT];
     double ratio;
 
     *won = false;
@@ -251,21 +248,21 @@ static kdinr_status search_network(const search *s, trial *best, bool *won, kdin
         const double got = isfinite(found.bytes) ? found.data_bytes / found.bytes : ratio;
         aim.trials[aim.n++] = (kd_aim_trial){ratio, got, fmin(found.psnr, MOST_PSNR)};
         report->n_networks++;
-        note_side(&nearest, found.psnr, target);
+        if (found.psnr < target) below = fmax(below, found.psnr);
         if (is_better(&found, best, target)) {
             *best = found;
             *won = true;
             KD_TRY(move_file(s, s->attempt, s->network, error));
         }
         if (fabs(found.psnr - target) <= KDINR_PSNR_TOLERANCE) break;
+        if (aim.n >= FEW_TRAININGS && found.bytes > SMALL_BYTES) break;
     }
     if (*won) report->miss[0] = '\0';
     if (!*won || fabs(best->psnr - target) <= KDINR_PSNR_TOLERANCE) return KDINR_OK;
     (void)snprintf(report->miss, sizeof report->miss,
-                   "%.2f dB instead of %g: of %d trainings none comes nearer%s; residuals alone "
-                   "have %.2f dB in %.3g times the bytes",
-                   best->psnr, target, report->n_networks,
-                   name_next(next, &nearest, best->psnr, target), alone.psnr,
+                   "%.2f dB instead of %g: of %d trainings none gives a smaller file that has "
+                   "enough%s; residuals alone have %.2f dB in %.3g times the bytes",
+                   best->psnr, target, report->n_networks, name_next(next, below), alone.psnr,
                    alone.bytes / best->bytes);
     return KDINR_OK;
 }

@@ -336,6 +336,14 @@ uint64_t kd_volume_hash_values(const kd_view *view, const kd_box *box)
     return hash;
 }
 
+/* In the type of the samples: no float32 is the double that is nearest to 1e20 or -999.9. */
+static bool is_fill(const kdinr_array *array, double value)
+{
+    if (!array->has_fill) return false;
+    if (array->type == KDINR_FLOAT32) return (float)value == (float)array->fill_value;
+    return value == array->fill_value;
+}
+
 static kd_missing classify(const kdinr_array *array, size_t sample)
 {
     const size_t n = (size_t)array->n_components;
@@ -345,7 +353,7 @@ static kd_missing classify(const kdinr_array *array, size_t sample)
         const double value = kd_volume_value(array->values, array->type, sample * n + c);
 
         if (isnan(value)) return KD_MISSING_NAN;
-        if (array->has_fill && value == array->fill_value) {
+        if (is_fill(array, value)) {
             class = KD_MISSING_FILL;
         } else if (fabs(value) > (double)3.4028234663852886e38) {
             /* infinite, or beyond what the float32 that decoding returns can hold */

@@ -289,6 +289,11 @@ class Quality(Case):
         decoded = self.check(dims, files, "--fill", "-9999")
         self.assertTrue(all((v == -9999) == (i % 7 == 0) for i, v in enumerate(decoded)))
 
+    def test_fill_value_that_is_no_float32(self):
+        dims, files = self.masked(1e20)
+        decoded = self.check(dims, files, "--fill", "1e20")
+        self.assertTrue(all((v > 9e19) == (i % 7 == 0) for i, v in enumerate(decoded)))
+
 
 class Bounds(Case):
     """--max-error and --psnr."""
@@ -351,7 +356,7 @@ class Bounds(Case):
         path = self.write("two.raw", [(i * 7 // 3) % 2 for i in range(12 * 10 * 8)], "B")
         said = self.ok("compress", "-o", "a.kdm", "--dims", "12,10,8", "--type", "u8", "--psnr",
                        "40", path)
-        self.assertIn("inf dB instead of 40: of 8 error bounds none comes nearer", said)
+        self.assertIn("inf dB instead of 40: of 8 error bounds none gives a smaller file", said)
         self.assertEqual(sorted(os.listdir(self.folder)), ["a.kdm", "two.raw"])
 
     def test_wrong_wishes_are_refused(self):

@@ -50,7 +50,7 @@ def psnr_that_cannot_be_had_is_explained():
     warnings = kt.Messages(writer, 'WarningEvent')
     writer.UpdatePipeline(0.0)
     writer.UpdatePropertyInformation()
-    words = 'inf dB instead of 40: of 8 error bounds none comes nearer'
+    words = 'inf dB instead of 40: of 8 error bounds none gives a smaller file'
     assert len(warnings.messages) == 1 and words in warnings.messages[0], warnings.messages
     assert words in writer.Result, writer.Result
     assert os.path.exists(path)
