@@ -8,17 +8,21 @@
 #include "modes.h"
 #include "status.h"
 
-/* Students stay narrow (m up to about 32): beyond that more bricks or windows, so that the cost of
+/* Students stay narrow (about 80 neurons): beyond that more bricks or windows, so that the cost of
  * a sample does not grow with the data. Below about 10,000 parameters bricks lose quality. */
 #define MOST_PARAMS    40000.0
 #define BITS_PER_PARAM 6.0  /* more, narrower weights lose, and so do fewer, finer ones */
-#define NETWORK_BYTES  30.0 /* shape, ranges and steps of one network in the file */
+#define NETWORK_BYTES  22.0 /* shape, ranges and steps of one network in the file */
 /* Modes of time that students read, where networks have at least so many bytes: smaller ones lose
  * more by their columns and tables than they gain. And what section MODE takes, besides a byte an
  * array. */
 #define MODES             2
 #define LEAST_MODES_BYTES 5000.0
 #define MODE_BYTES        16.0
+
+/* Units are chosen before training ends; what is rounded by them may take 0.06 % more afterwards,
+ * and weights that were trained with units of their own must not be rounded by others. */
+#define CODES_SHARE 0.999
 
 #define STEP_WEIGHT 2 /* a step counts like this many samples when choosing what to split */
 
@@ -434,7 +438,7 @@ void kd_plan_students(const kdinr_options *options, const kd_plan *plan, int n_s
         const int width = width_for(options, &shape, params);
         const int middle = plan->student.width;
 
-        students[i].bytes = rounded ? params * kd_plan_bits(options) / 8.0 : 0.0;
+        students[i].bytes = rounded ? CODES_SHARE * params * kd_plan_bits(options) / 8.0 : 0.0;
         students[i].width = middle;
         if (options->width > 0 || (n_bricks == 1 && !short_window)) continue;
         /* a student as wide as its teacher can start from it */

@@ -15,7 +15,7 @@
 
 /* Bytes of a file besides networks and masks: header, section table, grid, provenance; then per
  * array and per array and step. */
-enum { FILE_BYTES = 142, ARRAY_BYTES = 51, STEP_BYTES = 4 };
+enum { FILE_BYTES = 108, ARRAY_BYTES = 51, STEP_BYTES = 4 };
 
 /* ---- planning ---- */
 

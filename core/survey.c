@@ -12,6 +12,8 @@
 #include "share.h"
 #include "status.h"
 
+#define MASK_BYTES 24.0 /* a missing-value map takes in the file, besides its own */
+
 /* ---- the first step ---- */
 
 /* One process's part of it. */
@@ -100,7 +102,7 @@ kdinr_status kd_survey_first(kd_share *share, const kd_view *view, const int sam
     kd_share_of(share, 0);
     KD_TRY_DONE(kd_share_bytes(share, &mask.size, sizeof mask.size, error));
     KD_TRY_DONE(kd_share_exchange(share, NULL, error));
-    look->mask_bytes = (double)mask.size;
+    look->mask_bytes = mask.size > 0 ? (double)mask.size + MASK_BYTES : 0.0;
     look->constant = !any_varies(all, n_ranks, view->array->n_components);
 
 done:

@@ -66,7 +66,7 @@ typedef struct kd_track_bytes {
 
 /** What planning wants to know of the first step. */
 typedef struct kd_first_look {
-    double mask_bytes; /* that the missing-value map will take in the file */
+    double mask_bytes; /* that the missing-value map will take in the file; 0: there is none */
     bool constant;     /* the present samples are all the same */
 } kd_first_look;
 
