@@ -21,6 +21,29 @@ enum {
     RUN_STEPS = WATCH_BATCHES /* that a backend takes at once, at most */
 };
 
+kdinr_status kd_run_advance(kd_run *run, double work, kdinr_error *error)
+{
+    const kdinr_options *options = run->options;
+
+    run->work_done += work;
+    double fraction = run->work_total > 0.0 ? run->work_done / run->work_total : 0.0;
+    fraction = fraction > 1.0 ? 1.0 : fraction;
+    if (options->progress == NULL || fraction < run->reported + 0.001) return KDINR_OK;
+    run->reported = fraction;
+    if (!options->progress(options->progress_user, fraction, run->stage)) {
+        return kd_part_fail_cancelled(run->part, error);
+    }
+    return KDINR_OK;
+}
+
+double kd_train_decay(kdinr_decay decay, double x)
+{
+    const double pi = 3.14159265358979323846;
+
+    if (decay == KDINR_DECAY_HALVING) return pow(0.5, floor(4.0 * fmin(x, 0.9999)));
+    return (0.5 * (1.0 + cos(pi * x)) * 0.99 + 0.01) * fmin(1.0, x / 0.02 + 0.01);
+}
+
 /* A rate that is too high shows as a loss that creeps up over thousands of steps, as the weights
  * and with them the frequencies grow, or that jumps. Sixty-four batches average out all else. */
 #define COLLAPSE_FACTOR 2.0
@@ -31,15 +54,14 @@ enum {
 #define CREEP_SHARE  (1.0 / 16.0)
 #define CREEP_FROM   0.05
 
+/* Matrices learn at a rate that falls as 1 / neurons; the options' is for so many. */
+#define WIDE       64.0
+#define MOST_SCALE 4.0
+
 /* Progress from which parameters are rounded, and at which the units are chosen once more because
  * sizes have changed since. */
 #define ROUND_FROM  0.5
 #define ROUND_AGAIN 0.9
-
-/* Progress from which the parameters after every 64 batches are averaged, in the place of the last
- * ones, and the fewest that are: less for noise to move, 0.1 dB. */
-#define AVERAGE_FROM 0.9
-#define LEAST_MEAN   4.0
 
 /* One training: what it works on and how it fares. */
 typedef struct session {
@@ -58,10 +80,7 @@ typedef struct session {
     double losses[RUN_STEPS];
     void *state;        /* of the backend */
     float *batch;       /* coordinates, then targets */
-    float *best_params; /* [n_params], then mean and latest */
-    float *mean;        /* [n_params] of the last tenth */
-    float *latest;      /* scratch [n_params] */
-    double n_mean;      /* how often parameters were added to it; 0: it does not count */
+    float *best_params; /* [n_params] */
     double best;        /* mean loss of the best 64 batches; INFINITY: none yet */
     double slow;        /* moving mean of such means; INFINITY: none yet */
     double best_slow;   /* the lowest it was */
@@ -113,24 +132,8 @@ static kdinr_status watch(session *s, kdinr_error *error)
     s->outcome.rollbacks++;
     s->ramp_from = step;
     s->slow = s->best_slow = INFINITY;
-    s->n_mean = 0.0;
     KD_TRY(backend->set_params(s->state, s->best_params, error));
     return s->rounding ? backend->set_units(s->state, s->outcome.units, error) : KDINR_OK;
-}
-
-/* Every 64 batches of the last tenth. The paper's halving schedule has no such end. */
-static kdinr_status average(session *s, kdinr_error *error)
-{
-    if (s->run->options->decay == KDINR_DECAY_HALVING) return KDINR_OK;
-    if (!(s->done > AVERAGE_FROM * s->steps)) return KDINR_OK;
-    KD_TRY(s->run->backend->get_params(s->state, s->latest, error));
-    s->n_mean += 1.0;
-    const float share = (float)(1.0 / s->n_mean);
-    for (size_t i = 0; i < s->net->n_params; i++) {
-        s->mean[i] =
-            s->n_mean == 1.0 ? s->latest[i] : s->mean[i] + share * (s->latest[i] - s->mean[i]);
-    }
-    return KDINR_OK;
 }
 
 /* Units from the parameters as they are. Rounding raises the loss, which is no collapse. */
@@ -145,6 +148,13 @@ static kdinr_status start_rounding(session *s, kdinr_error *error)
     s->best = s->slow = s->best_slow = INFINITY;
     s->sum = s->n_sum = 0.0;
     return backend->set_units(s->state, s->outcome.units, error);
+}
+
+double kd_train_width_scale(const kd_net *net, const kd_schedule *schedule)
+{
+    const double wide = net->layers[net->n_encoder - 1].n_out;
+
+    return fmin(schedule->stands_for_wider ? 1.0 : MOST_SCALE, WIDE / wide);
 }
 
 static double learning_rate(const session *s, double step)
@@ -196,7 +206,6 @@ static kdinr_status begin(session *s, kdinr_error *error)
 
     s->best = s->slow = s->best_slow = INFINITY;
     s->sum = s->n_sum = s->n_last = s->outcome.loss = s->ramp_from = s->done = 0.0;
-    s->n_mean = 0.0;
     s->outcome.rollbacks = 0;
     s->rounding = false;
     memset(&s->targets, 0, sizeof s->targets);
@@ -237,10 +246,7 @@ static kdinr_status look_back(session *s, size_t n_steps, kdinr_error *error)
         s->n_last += 1.0;
     }
     s->done += (double)n_steps;
-    if (fmod(s->done, WATCH_BATCHES) == 0.0) {
-        KD_TRY(watch(s, error));
-        KD_TRY(average(s, error));
-    }
+    if (fmod(s->done, WATCH_BATCHES) == 0.0) KD_TRY(watch(s, error));
     if (s->done == floor(steps / 4.0) + 1.0 && steps >= 4.0 * PATIENCE_BATCHES &&
         s->outcome.restarts < MAX_RESTARTS && !(s->best < 0.95 * s->outcome.variance)) {
         s->run->work_done -= s->schedule->work * s->done / steps;
@@ -325,12 +331,10 @@ static kdinr_status open_session(session *s, unsigned turn, kdinr_error *error)
     const size_t n_values = s->schedule->batch * (size_t)(s->net->n_inputs + s->net->n_outputs);
 
     s->batch = malloc(n_values * sizeof *s->batch);
-    s->best_params = malloc(3 * s->net->n_params * sizeof *s->best_params);
+    s->best_params = malloc(s->net->n_params * sizeof *s->best_params);
     if (s->batch == NULL || s->best_params == NULL) {
-        return kd_fail_memory(error, (n_values + 3 * s->net->n_params) * 4, "batch");
+        return kd_fail_memory(error, (n_values + s->net->n_params) * 4, "batch");
     }
-    s->mean = s->best_params + s->net->n_params;
-    s->latest = s->mean + s->net->n_params;
     config.turn = turn;
     config.gradient_weight = s->source->gradient_weight;
     return s->run->backend->open(s->net, &config, &s->state, error);
@@ -360,7 +364,6 @@ static kdinr_status finish_session(session *s, kdinr_error *error)
     float *params = s->training->params;
 
     KD_TRY(s->run->backend->get_params(s->state, params, error));
-    if (s->n_mean >= LEAST_MEAN) memcpy(params, s->mean, s->net->n_params * sizeof *params);
     if (s->rounding) kd_net_round(s->net, s->outcome.units, params);
     *s->training->outcome = s->outcome;
     return KDINR_OK;

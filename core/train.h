@@ -96,11 +96,7 @@ typedef struct kd_training {
 /** How many networks of a shape are worth handing over together, 1 or more. */
 size_t kd_train_count(const kd_run *run, const kd_net *net, size_t batch);
 
-/** Train all of them. What comes out is the mean of the parameters after every 64 batches of the
- * last tenth, but of trainings of fewer than about 2500 steps, and with the halving schedule, the
- * last ones.
- *
- * Networks of sines can collapse to their mean in the midst of training. Two
+/** Train all of them. Networks of sines can collapse to their mean in the midst of training. Two
  * watches: a run of at least 2048 steps that after a quarter of them never was below 95 % of the
  * variance starts over with half the rate, at most twice; a run whose loss, over 64 batches, is
  * more than twice its best, or not finite, goes on from its best parameters with half the rate, at

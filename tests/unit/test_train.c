@@ -88,26 +88,6 @@ static kdinr_status draw_line(void *user, uint64_t first, size_t n, float *coord
     return KDINR_OK;
 }
 
-/* The parameters that the training asks a backend for, each but once. */
-enum { MOST_SEEN = 64 };
-static struct {
-    const kd_backend *backend;
-    int n;
-    size_t n_params;
-    float params[MOST_SEEN][MOST_PARAMS];
-} seen;
-
-static kdinr_status see_params(void *state, float *params, kdinr_error *error)
-{
-    const kdinr_status status = seen.backend->get_params(state, params, error);
-    const size_t size = seen.n_params * sizeof *params;
-
-    if (seen.n > 0 && memcmp(seen.params[seen.n - 1], params, size) == 0) return status;
-    assert_true(seen.n < MOST_SEEN);
-    memcpy(seen.params[seen.n++], params, size);
-    return status;
-}
-
 static kdinr_status train_line(const kdinr_options *options, line *user, kd_outcome *outcome,
                                kdinr_error *error)
 {
@@ -127,12 +107,6 @@ static kdinr_status train_line(const kdinr_options *options, line *user, kd_outc
     assert_true(net.n_params <= MOST_PARAMS);
     kd_net_initialise(&net, 30.0f, 1, 1, params);
     check_ok(kd_backend_find("auto", &run.backend, error), *error);
-    kd_backend watched = *run.backend;
-    seen.backend = run.backend;
-    seen.n = 0;
-    seen.n_params = net.n_params;
-    watched.get_params = see_params;
-    run.backend = &watched;
     const kd_training training = {.net = &net,
                                   .source = &source,
                                   .schedule = &schedule,
@@ -156,33 +130,6 @@ static void train_learns_a_line(void **state)
     check_near(outcome.variance, 0.8 * 0.8 / 3.0, 0.02);
     assert_true(outcome.loss < 1e-3 * outcome.variance);
     assert_int_equal(outcome.restarts, 0);
-}
-
-static void train_ends_with_the_mean_of_the_last_tenth(void **state)
-{
-    enum { LOOKS = 40, AVERAGED = 4 };
-    kdinr_options options = kdinr_options_default();
-    line user = {.bad_from = UINT64_MAX, .n_batches = 64 * LOOKS, .noise = 0.1f};
-    kd_outcome outcome;
-    kdinr_error error;
-
-    (void)state;
-    check_ok(train_line(&options, &user, &outcome, &error), error);
-    assert_in_range(seen.n, AVERAGED + 1, LOOKS);
-    bool moves = false;
-    for (size_t i = 0; i < user.n_params; i++) {
-        double mean = 0.0;
-
-        for (int k = 1; k <= AVERAGED; k++) {
-            mean += (double)seen.params[seen.n - k][i] / AVERAGED;
-        }
-        check_near(user.params[i], mean, 1e-6);
-        moves = moves || fabs(mean - (double)seen.params[seen.n - 1][i]) > 1e-5;
-    }
-    assert_true(moves);
-    options.decay = KDINR_DECAY_HALVING;
-    check_ok(train_line(&options, &user, &outcome, &error), error);
-    assert_memory_equal(user.params, seen.params[seen.n - 1], user.n_params * sizeof(float));
 }
 
 static void train_ends_with_multiples_of_the_units(void **state)
@@ -272,7 +219,6 @@ int main(void)
         cmocka_unit_test(train_decay_follows_both_schedules),
         cmocka_unit_test(train_rates_follow_the_width),
         cmocka_unit_test(train_learns_a_line),
-        cmocka_unit_test(train_ends_with_the_mean_of_the_last_tenth),
         cmocka_unit_test(train_ends_with_multiples_of_the_units),
         cmocka_unit_test(train_reports_divergence),
         cmocka_unit_test(train_goes_back_when_the_loss_creeps_up),
