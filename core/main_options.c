@@ -114,6 +114,8 @@ static const flag flags[] = {
      "eq. 2; negative: -E / number of blocks"},
     {KD_COMPRESS, "--weights", "quantised|float16|float32|clustered", CHOICE, 1, OPTION(weights),
      "as stored"},
+    {KD_COMPRESS, "--quantisation-drop", "DB", NUMBER, 1, OPTION(quantisation_drop),
+     "that rounding weights may cost, with --width (0.2)"},
     {KD_COMPRESS, "--cluster-bits", "B", WHOLE, 1, OPTION(cluster_bits),
      "clustered weights: 2^B centres a matrix, 1 to 9 (9)"},
 

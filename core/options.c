@@ -29,6 +29,7 @@ kdinr_options kdinr_options_default(void)
                                    .sampling_rate = 0.5,
                                    .epsilon = -0.1,
                                    .weights = KDINR_WEIGHTS_QUANTISED,
+                                   .quantisation_drop = 0.2,
                                    .cluster_bits = 9,
                                    .backend = "auto"};
     return options;
@@ -134,6 +135,7 @@ static const number numbers[] = {
     REAL(sampling_rate, false, 0.01, 1),
     REAL(epsilon, false, -1e6, 1e6),
     INTEGER(weights, false, 0, 3),
+    REAL(quantisation_drop, false, 0.001, 6),
     INTEGER(cluster_bits, false, 1, 9),
     INTEGER(precision, false, 0, 4),
     INTEGER(n_threads, true, 1, 1024),

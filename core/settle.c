@@ -8,10 +8,6 @@
 #include "quant.h"
 #include "status.h"
 
-/* Share of the students' own error that quantisation may add when a width, not a size, is given:
- * 0.2 dB. */
-#define QUANTISATION_SHARE 0.047
-
 static double count_samples(const kd_track *track)
 {
     double all = 0.0;
@@ -168,7 +164,8 @@ static kdinr_status quantise(const kd_settle *settle, const kd_quant_item *items
         if (status != KDINR_ERROR_DATA || options->max_error == 0.0) return status;
         if (items[0].units != NULL) return kd_quant_apply(items, n_items, 0.0, error);
     }
-    const double mse = fmax(QUANTISATION_SHARE * relative_error(settle), 1e-10);
+    const double share = pow(10.0, 0.1 * options->quantisation_drop) - 1.0; /* of their own error */
+    const double mse = fmax(share * relative_error(settle), 1e-10);
 
     return kd_quant_apply(items, n_items, kd_quant_lambda_for(items, n_items, mse), error);
 }

@@ -180,6 +180,25 @@ class Shapes(Case):
         self.fails(2, "--network needs kdinr|coordnet|siren|neurcomp, found 'resnet'", "compress",
                    "-o", "a.kdm", "--dims", "20,16,12", "--network", "resnet", *files)
 
+    def test_bits_of_a_width_follow_from_the_drop(self):
+        dims = (20, 16, 12)
+        files = [self.write("s%d.raw" % t, wave(dims, t)) for t in range(2)]
+
+        def compress(drop):
+            self.ok("compress", "-o", "a.kdm", "--dims", "20,16,12", "--width", 16, *FAST,
+                    "--quantisation-drop", drop, *files)
+            return os.path.getsize(os.path.join(self.folder, "a.kdm")), self.evaluate("a.kdm", files)
+
+        (fine_size, fine), (size, usual), (coarse_size, coarse) = map(compress, (0.001, 0.2, 3))
+        self.assertLess(coarse_size, size)
+        self.assertLess(size, fine_size)
+        lost = [fine["overall"]["psnr"] - one["overall"]["psnr"] for one in (usual, coarse)]
+        self.assertLess(lost[0], 0.3)
+        self.assertLess(lost[0], lost[1])
+        self.assertLess(lost[1], 4)
+        self.fails(2, "option quantisation_drop is 9, allowed are 0.001 to 6", "compress", "-o", "a.kdm",
+                   "--dims", "20,16,12", "--width", 16, "--quantisation-drop", 9, *files)
+
     def test_paper(self):
         dims = (20, 16, 12)
         files = [self.write("s%d.raw" % t, wave(dims, t)) for t in range(2)]
