@@ -34,15 +34,13 @@ static bool is_missing(const evaluation *e, const void *values, kdinr_type type,
 {
     const kdinr_array_info *array = e->array;
     const size_t n = (size_t)array->n_components;
+    const double fill = kd_volume_fill(type, array->fill_value);
 
     for (size_t c = 0; c < n; c++) {
         const double value = kd_volume_value(values, type, sample * n + c);
-        const double fill = array->fill_value;
 
         if (!isfinite(value)) return true;
-        if (array->has_fill && value == (type == KDINR_FLOAT32 ? (double)(float)fill : fill)) {
-            return true;
-        }
+        if (array->has_fill && value == fill) return true;
     }
     return false;
 }

@@ -30,6 +30,11 @@ kdinr_volume kdinr_volume_default(void)
     return volume;
 }
 
+double kd_volume_fill(kdinr_type type, double fill)
+{
+    return type == KDINR_FLOAT32 ? (double)(float)fill : fill;
+}
+
 double kd_volume_value(const void *values, kdinr_type type, size_t i)
 {
     switch (type) {
@@ -336,24 +341,17 @@ uint64_t kd_volume_hash_values(const kd_view *view, const kd_box *box)
     return hash;
 }
 
-/* In the type of the samples: no float32 is the double that is nearest to 1e20 or -999.9. */
-static bool is_fill(const kdinr_array *array, double value)
-{
-    if (!array->has_fill) return false;
-    if (array->type == KDINR_FLOAT32) return (float)value == (float)array->fill_value;
-    return value == array->fill_value;
-}
-
 static kd_missing classify(const kdinr_array *array, size_t sample)
 {
     const size_t n = (size_t)array->n_components;
+    const double fill = kd_volume_fill(array->type, array->fill_value);
     kd_missing class = KD_MISSING_NONE;
 
     for (size_t c = 0; c < n; c++) {
         const double value = kd_volume_value(array->values, array->type, sample * n + c);
 
         if (isnan(value)) return KD_MISSING_NAN;
-        if (is_fill(array, value)) {
+        if (array->has_fill && value == fill) {
             class = KD_MISSING_FILL;
         } else if (fabs(value) > (double)3.4028234663852886e38) {
             /* infinite, or beyond what the float32 that decoding returns can hold */

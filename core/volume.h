@@ -11,6 +11,9 @@
 /** Value `i` of an array of `type`, as double. */
 double kd_volume_value(const void *values, kdinr_type type, size_t i);
 
+/** A declared fill as samples of `type` have it: no float32 is the double nearest to 1e20. */
+double kd_volume_fill(kdinr_type type, double fill);
+
 /** Store `value` as value `i`, rounded to nearest and clamped if the type is an integer; NaN
  * becomes 0 in an integer. */
 void kd_volume_store(void *values, kdinr_type type, size_t i, double value);

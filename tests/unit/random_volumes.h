@@ -137,9 +137,7 @@ static inline void check_step(const sample *s, int t, const double *bound, const
         if (class == KD_MISSING_NAN) {
             assert_true(isnan(found));
         } else if (class == KD_MISSING_FILL) {
-            const double fill = s->array.fill_value;
-
-            assert_true(found == (type == KDINR_FLOAT32 ? (double)(float)fill : fill));
+            assert_true(found == kd_volume_fill(type, s->array.fill_value));
         } else if (class == KD_MISSING_NONE && !(fabs(found - original) <= bound[i % nc])) {
             fail_msg("type %d, sample %zu of step %d: %.17g became %.17g, bound %g", (int)type, i,
                      t, original, found, bound[i % nc]);
