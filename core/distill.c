@@ -1,16 +1,21 @@
 /* Stage 2, model aggregation: students start from teachers and are trained on what pool.c draws. */
 #include "distill.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pool.h"
 #include "quant.h"
 #include "rng.h"
+#include "rounding.h"
 #include "share.h"
 #include "status.h"
 
 enum { POOL_ROWS = 1 << 15, PROBE_ROWS = 2048 };
+
+/* Less than this, of outputs in [-1,1], no rounding has to cost. */
+#define LEAST_MSE 1e-10
 
 /* A student that starts from a teacher has this share of the teacher's parameters, the rest of
  * random ones: more learns worse to move in time, less forgets what the teacher knew. */
@@ -93,42 +98,44 @@ static kdinr_status initialise(const kd_run *run, const kd_lesson *lesson,
     return teacher == NULL ? KDINR_OK : start_from(teacher, student, error);
 }
 
-static size_t count_probes(const kd_pool *p)
+/* n places that stand for the whole brick, or as many as there is room for. Nothing is drawn from
+ * the pool afterwards. */
+static kdinr_status spread(kd_pool *p, size_t n, kdinr_error *error)
 {
-    return p->n < PROBE_ROWS ? p->n : PROBE_ROWS;
+    return kd_pool_spread(p, p->n < n ? p->n : n, error);
 }
 
-/* How much each tensor's rounding would hurt, at the first rows of the pool. */
-static kdinr_status probe_pool(const kd_pool *p, const float *params, double *sensitivity,
-                               kdinr_error *error)
+/* Rounding may cost a share of what the student's own error is, if there is no size. */
+static kdinr_status round_student(void *user, float *params, kd_outcome *outcome,
+                                  kdinr_error *error)
+{
+    kd_pool *p = user;
+    const kdinr_options *options = p->run->options;
+    const double share = pow(10.0, 0.1 * options->quantisation_drop) - 1.0;
+    const kd_rounding_aim aim = {p->plan->size, fmax(share * outcome->loss, LEAST_MSE)};
+    double mse;
+
+    KD_TRY(spread(p, KD_ROUNDING_PLACES, error));
+    const kd_rounding_places places = {&p->student->net, p->coords, p->n, options->n_threads};
+    KD_TRY(kd_rounding_apply(&places, &aim, params, outcome->units, &mse, error));
+    outcome->loss += mse;
+    return KDINR_OK;
+}
+
+/* How much each tensor's rounding would hurt, once more. */
+static kdinr_status measure_sensitivity(kd_pool *p, kdinr_error *error)
 {
     const kdinr_options *options = p->run->options;
+
+    KD_TRY(spread(p, PROBE_ROWS, error));
     const kd_quant_probe probe = {p->run->backend,
                                   options,
                                   &p->student->net,
-                                  params,
+                                  p->student->params,
                                   p->coords,
-                                  count_probes(p),
+                                  p->n,
                                   kd_rng_key(options->seed, p->plan->stream)};
-    return kd_quant_measure(&probe, sensitivity, error);
-}
-
-static kdinr_status choose_units(void *user, const float *params, float *units, kdinr_error *error)
-{
-    const kd_pool *p = user;
-    double sensitivity[KD_KDM_MAX_TENSORS];
-
-    /* Nobody has filled the pool where the backend draws itself. */
-    if (p->first == UINT64_MAX) KD_TRY(kd_pool_fill(user, 0, error));
-    KD_TRY(probe_pool(p, params, sensitivity, error));
-    return kd_quant_units(&p->student->net, params, sensitivity, p->plan->size, units, error);
-}
-
-/* The same at places that stand for the whole brick. */
-static kdinr_status measure_sensitivity(kd_pool *p, kdinr_error *error)
-{
-    KD_TRY(kd_pool_spread(p, count_probes(p), error));
-    return probe_pool(p, p->student->params, p->student->sensitivity, error);
+    return kd_quant_measure(&probe, p->student->sensitivity, error);
 }
 
 static kdinr_status finish(void *user, kdinr_error *error)
@@ -158,11 +165,12 @@ static kdinr_status prepare(kd_pool *p, kdinr_error *error)
                             .user = p,
                             .supply = p->n_group > 1 ? NULL : &p->supply,
                             .gradient_weight = p->run->options->gradient_weight};
-    p->rounding = (kd_rounding){choose_units, p};
+    p->rounding = (kd_rounding){round_student, p};
     p->schedule = p->plan->schedule;
     p->schedule.batch = batch;
     p->schedule.samples *= (double)p->n_group;
-    p->schedule.rounding = p->plan->size > 0.0 ? &p->rounding : NULL;
+    p->schedule.rounding =
+        p->run->options->weights == KDINR_WEIGHTS_QUANTISED ? &p->rounding : NULL;
     return KDINR_OK;
 }
 

@@ -42,8 +42,8 @@ static inline const float *kd_student_units(const kd_student *student)
 typedef struct kd_student_plan {
     kd_net_shape shape;
     kd_schedule schedule;
-    double size;     /* bytes its codes may take: parameters end as multiples of
-                        outcome.units that keep to it; 0: they are not rounded */
+    double size;     /* bytes its codes may take; 0: options->quantisation_drop says what its
+                        rounding may cost. Students that are not QUANTISED are not rounded */
     uint64_t stream; /* of random numbers, unique to (array, window, brick) */
 } kd_student_plan;
 

@@ -87,6 +87,27 @@ static void write_grid(kd_writer *writer, const kd_model *model)
     if (form == KD_TIMES_LIST) put_f64s(writer, model->times, (size_t)model->n_steps);
 }
 
+kdinr_status kd_size_grid(const kd_model *model, size_t *size, kdinr_error *error)
+{
+    kd_writer writer = {0};
+
+    write_grid(&writer, model);
+    *size = writer.size;
+    const kdinr_status status = kd_writer_check(&writer, "description", error);
+    free(writer.bytes);
+    return status;
+}
+
+size_t kd_size_times(const double *times, int n_steps)
+{
+    double step;
+    const kd_times_form form = choose_times(times, n_steps, &step);
+
+    return form == KD_TIMES_INDEX     ? 0
+           : form == KD_TIMES_UNIFORM ? 2 * sizeof(double)
+                                      : (size_t)n_steps * sizeof(double);
+}
+
 /* Steps per window if all windows but the last, which may be shorter, have as many; else 0. */
 static int uniform_window(const kd_model_array *array)
 {

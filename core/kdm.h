@@ -182,6 +182,13 @@ kdinr_status kd_copy_axes(const double *const axes[3], kd_model *model, kdinr_er
 /** Are these the model's axes, or are there none in both? */
 bool kd_same_axes(const double *const axes[3], const kd_model *model);
 
+/** *size = bytes that the description of the grid takes in the file, with times as far as there
+ * are. errors  MEMORY */
+kdinr_status kd_size_grid(const kd_model *model, size_t *size, kdinr_error *error);
+
+/** Bytes that times take in the file. */
+size_t kd_size_times(const double *times, int n_steps);
+
 /** *size = bytes that the axes take in the file. errors  MEMORY */
 kdinr_status kd_size_axes(const kd_model *model, size_t *size, kdinr_error *error);
 

@@ -169,18 +169,6 @@ size_t kd_net_tensor(const kd_net *net, int tensor, size_t *n)
     return layer->weights;
 }
 
-void kd_net_round(const kd_net *net, const float *units, float *params)
-{
-    for (int tensor = 0; tensor < 2 * net->n_layers; tensor++) {
-        size_t n;
-        const size_t start = kd_net_tensor(net, tensor, &n);
-
-        for (size_t i = start; i < start + n; i++) {
-            params[i] = nearbyintf(params[i] / units[tensor]) * units[tensor];
-        }
-    }
-}
-
 void kd_net_add_time(const kd_net *teacher, const float *teacher_params, const kd_net *student,
                      float *params)
 {

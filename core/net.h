@@ -55,11 +55,6 @@ void kd_net_rescale(const kd_net *net, const double *scale, const double *offset
  * biases. n  out its length returns its first index */
 size_t kd_net_tensor(const kd_net *net, int tensor, size_t *n);
 
-/** Round parameters to multiples of their tensor's unit.
- *  units   [2 * n_layers], > 0
- *  params  in/out [net->n_params] */
-void kd_net_round(const kd_net *net, const float *units, float *params);
-
 /** Start a network of time from a 3-input one of the same width, depth and block: same parameters,
  *  the columns of time and its modes zero.
  *  params  out [student->n_params] */

@@ -11,8 +11,9 @@
 /* Students stay narrow (about 80 neurons): beyond that more bricks or windows, so that the cost of
  * a sample does not grow with the data. Below about 10,000 parameters bricks lose quality. */
 #define MOST_PARAMS    40000.0
-#define BITS_PER_PARAM 6.0  /* more, narrower weights lose, and so do fewer, finer ones */
-#define NETWORK_BYTES  22.0 /* shape, ranges and steps of one network in the file */
+#define BITS_PER_PARAM 5.75 /* more, narrower weights lose, and so do fewer, finer ones */
+#define NETWORK_BYTES  22.0 /* shape, range and steps of one network in the file, */
+#define RANGE_BYTES    8.0  /* and of each further component the range */
 /* Modes of time that students read, where networks have at least so many bytes: smaller ones lose
  * more by their columns and tables than they gain. And what section MODE takes, besides a byte an
  * array. */
@@ -367,7 +368,8 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
     plan->n_modes = choose_modes(options, input->step_bytes / networks, (int)n_open);
     const double section = plan->n_modes > 0 ? MODE_BYTES / input->n_arrays + 1.0 : 0.0;
     kd_net_shape student = least_shape(options, plan->n_modes, input->n_components);
-    const double each = NETWORK_BYTES + plan->n_modes * n_open; /* bytes, besides parameters */
+    const double each = NETWORK_BYTES + RANGE_BYTES * (input->n_components - 1) +
+                        plan->n_modes * n_open; /* bytes, besides parameters */
     plan->keeps = keeps_steps(options, input, plan);
     budget(options, input->samples, plan);
     const double least = float_count(options, &student);
@@ -409,19 +411,22 @@ int kd_plan_teachers(const kdinr_options *options, const kd_plan *plan, int n_st
 }
 
 /* Parameters of a window's students together. */
-static double window_params(const kdinr_options *options, const kd_plan *plan, int n_steps,
-                            int n_pushed)
+static double window_params(const kdinr_options *options, const kd_plan *plan,
+                            const kd_plan_window *window)
 {
-    const double missing = 1.0 - (double)n_pushed / kd_plan_steps(options);
-    const double unpaid = n_steps < plan->window && missing > 0.0 ? missing : 0.0;
+    const double missing = 1.0 - (double)window->n_pushed / kd_plan_steps(options);
+    const double unpaid = window->n_steps < plan->window && missing > 0.0 ? missing : 0.0;
+    const double aside = window->aside * 8.0 / kd_plan_bits(options);
 
-    return fmax(0.0, plan->params_per_step * n_steps - plan->fixed_params * unpaid);
+    return fmax(0.0, plan->params_per_step * window->n_steps - plan->fixed_params * unpaid - aside);
 }
 
-void kd_plan_students(const kdinr_options *options, const kd_plan *plan, int n_steps, int n_pushed,
-                      int n_bricks, const double *weights, kd_plan_student *students)
+void kd_plan_students(const kdinr_options *options, const kd_plan *plan,
+                      const kd_plan_window *window, const double *weights,
+                      kd_plan_student *students)
 {
-    const double all = window_params(options, plan, n_steps, n_pushed);
+    const int n_steps = window->n_steps, n_bricks = window->n_bricks;
+    const double all = window_params(options, plan, window);
     const bool rounded = options->width == 0 && options->weights == KDINR_WEIGHTS_QUANTISED;
     const kd_net_shape shape = kd_plan_student_shape(plan, plan->student.width);
     double sum = 0.0;

@@ -66,14 +66,21 @@ typedef struct kd_plan_student {
     double bytes; /* that its codes may take; 0: as many as they need */
 } kd_plan_student;
 
+/** A window whose students are about to be trained. */
+typedef struct kd_plan_window {
+    int n_steps;
+    int n_pushed; /* steps up to its last one; if that is the series' last one and comes before it
+                     was expected, this window pays the rest of fixed_params */
+    double aside; /* bytes of its that go to what was not known before */
+    int n_bricks;
+} kd_plan_window;
+
 /** Sizes of a window's students: parameters go where errors are, so that the slope of error
  * against parameters is equal. With error_i * n_i ~ weight_i / P_i that is P_i ~ sqrt(weight_i).
- *  n_steps   of the window
- *  n_pushed  up to its last step; if that is the series' last one and comes before it was expected,
- *            this window pays the rest of fixed_params
  *  weights   [n_bricks] squared error of the brick's teachers times samples, >= 0
  *  students  out [n_bricks] */
-void kd_plan_students(const kdinr_options *options, const kd_plan *plan, int n_steps, int n_pushed,
-                      int n_bricks, const double *weights, kd_plan_student *students);
+void kd_plan_students(const kdinr_options *options, const kd_plan *plan,
+                      const kd_plan_window *window, const double *weights,
+                      kd_plan_student *students);
 
 #endif

@@ -9,7 +9,7 @@
 #include "rng.h"
 #include "status.h"
 
-enum { MAX_CODE = 32767, N_STEP_CODES = 256, FIT_ROUNDS = 24, UNIT_ROUNDS = 16 };
+enum { N_STEP_CODES = 256, FIT_ROUNDS = 24, UNIT_ROUNDS = 16 };
 
 static double root_mean_square(const float *values, size_t n)
 {
@@ -94,95 +94,117 @@ static uint8_t step_code(double step, double largest)
     int code = (int)ceil(-8.0 * log2(step));
 
     code = code < 0 ? 0 : code > N_STEP_CODES - 1 ? N_STEP_CODES - 1 : code;
-    while (code > 0 && largest / (double)kd_kdm_step((uint8_t)code) > MAX_CODE) {
+    while (code > 0 && largest / (double)kd_kdm_step((uint8_t)code) > KD_QUANT_MAX_CODE) {
         code--;
     }
     return (uint8_t)code;
 }
 
-static void quantise_tensor(const float *params, size_t n, double step, uint8_t *code,
-                            int16_t *codes)
+static void find_codes(const float *params, size_t n, double unit, int16_t *codes)
+{
+    for (size_t i = 0; i < n; i++) {
+        const double rounded = nearbyint(params[i] / unit);
+        codes[i] = (int16_t)(rounded < -KD_QUANT_MAX_CODE  ? -KD_QUANT_MAX_CODE
+                             : rounded > KD_QUANT_MAX_CODE ? KD_QUANT_MAX_CODE
+                                                           : rounded);
+    }
+}
+
+static double largest_of(const float *params, size_t n)
 {
     double largest = 0.0;
 
     for (size_t i = 0; i < n; i++) {
         largest = fmax(largest, fabs((double)params[i]));
     }
-    *code = step_code(step, largest);
-    const double unit = kd_kdm_step(*code);
-    for (size_t i = 0; i < n; i++) {
-        const double rounded = nearbyint(params[i] / unit);
-        codes[i] = (int16_t)(rounded < -MAX_CODE  ? -MAX_CODE
-                             : rounded > MAX_CODE ? MAX_CODE
-                                                  : rounded);
+    return largest;
+}
+
+/* Units from steps lambda / sqrt(sensitivity). */
+static void units_of(const kd_net *net, const float *params, const double *sensitivity,
+                     double lambda, float *units)
+{
+    for (int tensor = 0; tensor < 2 * net->n_layers; tensor++) {
+        size_t n;
+        const size_t start = kd_net_tensor(net, tensor, &n);
+        const double largest = largest_of(params + start, n);
+
+        units[tensor] = kd_kdm_step(step_code(lambda / sqrt(sensitivity[tensor]), largest));
     }
 }
 
-/* What choosing units works on. */
-typedef struct trial {
-    const kd_net *net;
-    const float *params;
-    const double *sensitivity;
-    int16_t *codes; /* [n_params] */
-    float *units;   /* [2 * n_layers] */
-} trial;
-
-/* Bytes of the codes that steps lambda / sqrt(sensitivity) give, and these steps as units. */
-static kdinr_status coded_size(const trial *t, double log2_lambda, size_t *size, kdinr_error *error)
+static kdinr_status size_of(const kd_net *net, const float *params, const float *units,
+                            int16_t *codes, double *size, kdinr_error *error)
 {
-    const int n_tensors = 2 * t->net->n_layers;
+    const int n_tensors = 2 * net->n_layers;
     kd_entropy_tensor tensors[KD_KDM_MAX_TENSORS];
     uint8_t *packed;
+    size_t found;
 
     for (int tensor = 0; tensor < n_tensors; tensor++) {
-        const double step = exp2(log2_lambda) / sqrt(t->sensitivity[tensor]);
-        uint8_t code;
         size_t n;
-        const size_t start = kd_net_tensor(t->net, tensor, &n);
+        const size_t start = kd_net_tensor(net, tensor, &n);
 
-        quantise_tensor(t->params + start, n, step, &code, t->codes + start);
-        t->units[tensor] = kd_kdm_step(code);
-        tensors[tensor] = (kd_entropy_tensor){tensor, t->codes + start, n, false};
+        find_codes(params + start, n, (double)units[tensor], codes + start);
+        tensors[tensor] = (kd_entropy_tensor){tensor, codes + start, n, false};
     }
-    KD_TRY(kd_entropy_pack_codes(tensors, (size_t)n_tensors, &packed, size, error));
+    KD_TRY(kd_entropy_pack_codes(tensors, (size_t)n_tensors, &packed, &found, error));
     free(packed);
+    *size = (double)found;
     return KDINR_OK;
+}
+
+kdinr_status kd_quant_size(const kd_net *net, const float *params, const float *units, double *size,
+                           kdinr_error *error)
+{
+    int16_t *codes = malloc(net->n_params * sizeof *codes);
+
+    if (codes == NULL) return kd_fail_memory(error, net->n_params * sizeof *codes, "codes");
+    const kdinr_status status = size_of(net, params, units, codes, size, error);
+    free(codes);
+    return status;
 }
 
 kdinr_status kd_quant_units(const kd_net *net, const float *params, const double *sensitivity,
                             double size, float *units, kdinr_error *error)
 {
-    const trial t = {net, params, sensitivity, malloc(net->n_params * sizeof *t.codes), units};
+    int16_t *codes = malloc(net->n_params * sizeof *codes);
     double low = -30.0, high = 10.0; /* of log2 lambda: steps finer and coarser than any use */
     kdinr_status status = KDINR_OK;
-    size_t found;
+    double found;
 
-    if (t.codes == NULL) return kd_fail_memory(error, net->n_params * sizeof *t.codes, "codes");
+    if (codes == NULL) return kd_fail_memory(error, net->n_params * sizeof *codes, "codes");
     for (int round = 0; round < UNIT_ROUNDS; round++) {
         const double at = 0.5 * (low + high);
 
-        KD_TRY_DONE(coded_size(&t, at, &found, error));
-        *((double)found > size ? &low : &high) = at;
+        units_of(net, params, sensitivity, exp2(at), units);
+        KD_TRY_DONE(size_of(net, params, units, codes, &found, error));
+        *(found > size ? &low : &high) = at;
     }
-    KD_TRY_DONE(coded_size(&t, high, &found, error));
+    units_of(net, params, sensitivity, exp2(high), units);
 
 done:
-    free(t.codes);
+    free(codes);
     return status;
 }
 
-/* The step that a tensor should have. Steps are eighths of an octave apart; of tensors that have
- * units, the golden ratio decides which moves on first. */
-static double wanted_step(const kd_quant_item *item, int tensor, double log2_lambda)
+void kd_quant_units_for(const kd_net *net, const float *params, const double *sensitivity,
+                        double mse, float *units)
 {
-    if (item->units == NULL) {
-        return exp2(log2_lambda) / sqrt(item->sensitivity[tensor] * item->weight);
-    }
-    const double turn = 0.01 + 0.98 * fmod(0.618034 * tensor, 1.0);
-    return item->units[tensor] * exp2(log2_lambda + turn / 8.0);
+    /* every tensor adds N s q^2 / 12 = N lambda^2 / 12 */
+    units_of(net, params, sensitivity, sqrt(12.0 * mse / (double)net->n_params), units);
 }
 
-static kdinr_status apply_item(const kd_quant_item *item, double log2_lambda, kdinr_error *error)
+/* The step that a tensor should have. Steps are eighths of an octave apart; the golden ratio
+ * decides which tensor moves on first. */
+static double wanted_step(const kd_quant_item *item, int tensor, double coarser)
+{
+    const double turn = 0.01 + 0.98 * fmod(0.618034 * tensor, 1.0);
+
+    return item->units[tensor] * exp2(coarser + turn / 8.0);
+}
+
+static kdinr_status apply_item(const kd_quant_item *item, double coarser, kdinr_error *error)
 {
     kd_network *network = item->network;
     kd_net net;
@@ -196,32 +218,33 @@ static kdinr_status apply_item(const kd_quant_item *item, double log2_lambda, kd
         }
     }
     for (int tensor = 0; tensor < 2 * net.n_layers; tensor++) {
-        const double step = wanted_step(item, tensor, log2_lambda);
         size_t n;
         const size_t start = kd_net_tensor(&net, tensor, &n);
+        const float *params = item->params + start;
+        const uint8_t code = step_code(wanted_step(item, tensor, coarser), largest_of(params, n));
 
-        quantise_tensor(item->params + start, n, step, &network->steps[tensor],
-                        network->codes + start);
+        network->steps[tensor] = code;
+        find_codes(params, n, kd_kdm_step(code), network->codes + start);
     }
     return KDINR_OK;
 }
 
-kdinr_status kd_quant_apply(const kd_quant_item *items, size_t n_items, double log2_lambda,
+kdinr_status kd_quant_apply(const kd_quant_item *items, size_t n_items, double coarser,
                             kdinr_error *error)
 {
     for (size_t i = 0; i < n_items; i++) {
-        KD_TRY(apply_item(&items[i], log2_lambda, error));
+        KD_TRY(apply_item(&items[i], coarser, error));
     }
     return KDINR_OK;
 }
 
 static kdinr_status packed_size(const kd_model *model, const kd_quant_item *items, size_t n_items,
-                                double log2_lambda, double *size, kdinr_error *error)
+                                double coarser, double *size, kdinr_error *error)
 {
     uint8_t *bytes;
     size_t n;
 
-    KD_TRY(kd_quant_apply(items, n_items, log2_lambda, error));
+    KD_TRY(kd_quant_apply(items, n_items, coarser, error));
     KD_TRY(kd_kdm_pack(model, &bytes, &n, error));
     free(bytes);
     *size = (double)n;
@@ -241,47 +264,37 @@ static double total_params(const kd_quant_item *items, size_t n_items)
 }
 
 kdinr_status kd_quant_fit(const kd_model *model, const kd_quant_item *items, size_t n_items,
-                          uint64_t target, double *log2_lambda, kdinr_error *error)
+                          uint64_t target, kdinr_error *error)
 {
-    const double wanted = (double)target * 0.995;
+    const double wanted = (double)target;
     const double per_octave = total_params(items, n_items) / 8.0; /* bytes that one bit costs */
-    double low = -INFINITY, high = INFINITY; /* low: too many bytes; high: fits */
-    const bool rounded = items[0].units != NULL;
-    double at = rounded ? 0.0 : kd_quant_lambda_for(items, n_items, 1e-5), size = 0.0;
+    double low = 0.0, high = INFINITY; /* low: too many bytes; high: fits */
+    double at = 0.0, size = 0.0;
 
     for (int round = 0; round < FIT_ROUNDS; round++) {
         KD_TRY(packed_size(model, items, n_items, at, &size, error));
-        if (size > (double)target) {
-            low = fmax(low, at);
+        if (size > wanted) {
+            low = at;
         } else {
-            high = fmin(high, at);
-            if (size >= 0.985 * (double)target || (rounded && at == 0.0)) break;
+            high = at;
+            if (at == 0.0 || size >= 0.985 * wanted) break;
         }
-        if (high - low < 1e-3) break;
-        double next = at + fmax(-4.0, fmin(4.0, (size - wanted) / per_octave));
+        if (high - low < 1e-3 || at > 60.0) break;
+        double next = at + fmax(-4.0, fmin(4.0, (size - 0.995 * wanted) / per_octave));
         if (!(next > low && next < high)) next = 0.5 * (low + high);
         at = next;
-        if (at > 60.0 || at < -60.0) break;
     }
-    if (size > (double)target && isfinite(high)) {
-        at = high;
-        KD_TRY(packed_size(model, items, n_items, at, &size, error));
+    if (size > wanted && isfinite(high)) {
+        KD_TRY(packed_size(model, items, n_items, high, &size, error));
     }
-    if (size > (double)target) {
+    if (size > wanted) {
         return kd_fail(
             error, KDINR_ERROR_DATA,
             "the file would have %.0f bytes even with the coarsest weights, asked were %llu; "
             "ask for a smaller ratio",
             size, (unsigned long long)target);
     }
-    if (log2_lambda != NULL) *log2_lambda = at;
     return KDINR_OK;
-}
-
-double kd_quant_lambda_for(const kd_quant_item *items, size_t n_items, double mse)
-{
-    /* every tensor adds weight * N s q^2 / 12 = N lambda^2 / 12 */
-    return 0.5 * log2(12.0 * mse / fmax(1.0, total_params(items, n_items)));
 }
 
 double kd_quant_expected(const kd_model_array *array, const kd_network *network,
@@ -295,7 +308,7 @@ double kd_quant_expected(const kd_model_array *array, const kd_network *network,
         const double step = kd_kdm_step(network->steps[tensor]);
         size_t n;
 
-        if (units != NULL && (float)step == units[tensor]) continue;
+        if ((float)step == units[tensor]) continue;
         (void)kd_net_tensor(&net, tensor, &n);
         mse += (double)n * sensitivity[tensor] * step * step / 12.0;
     }

@@ -1,4 +1,4 @@
-/* Final bits of the networks: which share of the file's error and bytes each has, then quant.c. */
+/* The networks' parameters, as the file will have them. */
 #include "settle.h"
 
 #include <math.h>
@@ -7,33 +7,6 @@
 #include "cluster.h"
 #include "quant.h"
 #include "status.h"
-
-static double count_samples(const kd_track *track)
-{
-    double all = 0.0;
-
-    for (size_t i = 0; i < track->n_networks; i++) {
-        all += track->network_samples[i];
-    }
-    return all;
-}
-
-/* What one unit of this network's squared output error weighs: its share of the array's samples
- * (`all`) times (half range / peak)^2, averaged over components. */
-static double network_weight(const kd_track *track, size_t i, double all)
-{
-    const kd_model_array *array = &track->model->arrays[track->a];
-    const kd_network *network = &array->networks[i];
-    double sum = 0.0;
-
-    for (int c = 0; c < array->n_components; c++) {
-        const double peak = array->range[c][1] - array->range[c][0];
-        const double half = 0.5 * ((double)network->range[c][1] - network->range[c][0]);
-
-        sum += peak > 0.0 ? half * half / (peak * peak) : 0.0;
-    }
-    return fmax(sum / array->n_components * track->network_samples[i] / all, 1e-30);
-}
 
 static kdinr_status list_items(const kd_settle *settle, kd_quant_item **items, size_t *n_items,
                                kdinr_error *error)
@@ -48,7 +21,6 @@ static kdinr_status list_items(const kd_settle *settle, kd_quant_item **items, s
     n = 0;
     for (int a = 0; a < settle->model->n_arrays; a++) {
         const kd_track *track = &settle->tracks[a];
-        const double all = count_samples(track);
         kd_model_array *array = &settle->model->arrays[a];
 
         for (size_t i = 0; i < track->n_networks; i++) {
@@ -57,30 +29,12 @@ static kdinr_status list_items(const kd_settle *settle, kd_quant_item **items, s
                                         .network = &array->networks[i],
                                         .params = array->networks[i].params,
                                         .sensitivity = track->students[i].sensitivity,
-                                        .weight = network_weight(track, i, all),
                                         .units = kd_student_units(&track->students[i])};
         }
     }
     *items = list;
     *n_items = n;
     return KDINR_OK;
-}
-
-/* Sum over arrays of the mean over steps of squared error relative to the squared range. */
-static double relative_error(const kd_settle *settle)
-{
-    double sum = 0.0;
-
-    for (int a = 0; a < settle->model->n_arrays; a++) {
-        const kd_model_array *array = &settle->model->arrays[a];
-
-        for (int t = 0; t < settle->model->n_steps; t++) {
-            sum += kd_measure_relative(&settle->tracks[a].quality[t],
-                                       (const double(*)[2])array->range, array->n_components) /
-                   settle->model->n_steps;
-        }
-    }
-    return sum;
 }
 
 /* The error that clustering adds, to the students; items are in the order of arrays and networks.
@@ -157,17 +111,13 @@ static kdinr_status quantise(const kd_settle *settle, const kd_quant_item *items
         return KDINR_OK;
     }
     if (options->width == 0) {
-        const kdinr_status status = kd_quant_fit(
-            settle->model, items, n_items, (uint64_t)(data_size / options->ratio), NULL, error);
+        const uint64_t target = (uint64_t)(data_size / options->ratio);
+        const kdinr_status status = kd_quant_fit(settle->model, items, n_items, target, error);
 
         /* with a bound on the error the size is only a wish */
         if (status != KDINR_ERROR_DATA || options->max_error == 0.0) return status;
-        if (items[0].units != NULL) return kd_quant_apply(items, n_items, 0.0, error);
     }
-    const double share = pow(10.0, 0.1 * options->quantisation_drop) - 1.0; /* of their own error */
-    const double mse = fmax(share * relative_error(settle), 1e-10);
-
-    return kd_quant_apply(items, n_items, kd_quant_lambda_for(items, n_items, mse), error);
+    return kd_quant_apply(items, n_items, 0.0, error);
 }
 
 /* Quantisation's expected error, added to the estimates that were made before it. */

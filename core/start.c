@@ -13,9 +13,9 @@
 #include "survey.h"
 #include "window.h"
 
-/* Bytes of a file besides networks and masks: header, section table, grid, provenance; then per
- * array and per array and step. */
-enum { FILE_BYTES = 108, ARRAY_BYTES = 51, STEP_BYTES = 4 };
+/* Bytes of a file besides networks, masks and the grid: header and section table; then per array,
+ * besides its name and ranges, per component, and per array and step. */
+enum { FILE_BYTES = 88, ARRAY_BYTES = 37, COMPONENT_BYTES = 8, STEP_BYTES = 4 };
 
 /* ---- planning ---- */
 
@@ -182,21 +182,31 @@ static kdinr_status start_track(kdinr_encoder *encoder, int a, const kd_view *vi
     return status;
 }
 
+/* What describes an array in the file. */
+static double array_bytes(const kdinr_array *array)
+{
+    const bool wide = kdinr_type_size(array->type) == 8; /* ranges may be no float32s */
+
+    return ARRAY_BYTES + (double)strlen(array->name) +
+           COMPONENT_BYTES * array->n_components * (wide ? 2 : 1) + (array->has_fill ? 8 : 0);
+}
+
 /* Divide the bytes among the arrays, plan each. */
 static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kdinr_error *error)
 {
     const double n_steps = kd_plan_steps(&encoder->options);
-    double all = 0.0;
-    size_t axes_size;
+    double all = 0.0, fixed = FILE_BYTES;
+    size_t axes_size, grid_size;
 
     if (encoder->options.ratio == 0.0) KD_TRY(choose_ratio(encoder, volume, error));
     KD_TRY(describe(encoder, volume, error));
+    KD_TRY(kd_size_grid(&encoder->model, &grid_size, error));
     KD_TRY(kd_size_axes(&encoder->model, &axes_size, error));
+    fixed += (double)grid_size + (double)axes_size;
     for (int a = 0; a < volume->n_arrays; a++) {
         all += (double)kd_volume_bytes(volume, &volume->arrays[a]);
+        fixed += array_bytes(&volume->arrays[a]);
     }
-    const double fixed = FILE_BYTES + (double)strlen(encoder->model.provenance) +
-                         (double)axes_size + ARRAY_BYTES * volume->n_arrays;
     const double each = fixed / n_steps + STEP_BYTES * volume->n_arrays;
     const double step_bytes =
         encoder->options.ratio > 0.0 ? all / encoder->options.ratio - each : 0.0;

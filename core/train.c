@@ -58,11 +58,6 @@ double kd_train_decay(kdinr_decay decay, double x)
 #define WIDE       64.0
 #define MOST_SCALE 4.0
 
-/* Progress from which parameters are rounded, and at which the units are chosen once more because
- * sizes have changed since. */
-#define ROUND_FROM  0.5
-#define ROUND_AGAIN 0.9
-
 /* One training: what it works on and how it fares. */
 typedef struct session {
     kd_run *run;
@@ -87,7 +82,6 @@ typedef struct session {
     double sum, n_sum;  /* of losses since the latest look, and their number */
     double n_last;      /* batches in outcome.loss */
     double ramp_from;   /* step of the latest rollback, for a new warm-up */
-    bool rounding;      /* has it begun? */
     bool supplied;      /* does the backend draw the batches? */
     kd_tally targets;
     kd_outcome outcome;
@@ -106,14 +100,12 @@ static bool is_rising(session *s, double mean, double progress)
            s->slow > CREEP_FACTOR * s->best_slow;
 }
 
-/* Every 64 batches: remember good parameters, go back to them after a collapse. Fewer batches than
- * that, which there are after units were chosen, wait for the next time. */
+/* Every 64 batches: remember good parameters, go back to them after a collapse. */
 static kdinr_status watch(session *s, kdinr_error *error)
 {
     const kd_backend *backend = s->run->backend;
     const double mean = s->sum / s->n_sum, step = s->done - 1.0;
 
-    if (s->n_sum < WATCH_BATCHES) return KDINR_OK;
     const bool rising = is_rising(s, mean, step / s->steps);
 
     s->sum = s->n_sum = 0.0;
@@ -132,22 +124,7 @@ static kdinr_status watch(session *s, kdinr_error *error)
     s->outcome.rollbacks++;
     s->ramp_from = step;
     s->slow = s->best_slow = INFINITY;
-    KD_TRY(backend->set_params(s->state, s->best_params, error));
-    return s->rounding ? backend->set_units(s->state, s->outcome.units, error) : KDINR_OK;
-}
-
-/* Units from the parameters as they are. Rounding raises the loss, which is no collapse. */
-static kdinr_status start_rounding(session *s, kdinr_error *error)
-{
-    const kd_backend *backend = s->run->backend;
-    const kd_rounding *rounding = s->schedule->rounding;
-
-    KD_TRY(backend->get_params(s->state, s->best_params, error));
-    KD_TRY(rounding->choose(rounding->user, s->best_params, s->outcome.units, error));
-    s->rounding = true;
-    s->best = s->slow = s->best_slow = INFINITY;
-    s->sum = s->n_sum = 0.0;
-    return backend->set_units(s->state, s->outcome.units, error);
+    return backend->set_params(s->state, s->best_params, error);
 }
 
 double kd_train_width_scale(const kd_net *net, const kd_schedule *schedule)
@@ -189,8 +166,7 @@ static kdinr_status draw_batch(session *s, double step, kdinr_error *error)
 static size_t count_steps(const session *s)
 {
     const double ends[] = {(floor(s->done / WATCH_BATCHES) + 1.0) * WATCH_BATCHES,
-                           floor(s->steps / 4.0) + 1.0, floor(ROUND_FROM * s->steps),
-                           floor(ROUND_AGAIN * s->steps), s->steps};
+                           floor(s->steps / 4.0) + 1.0, s->steps};
     double end = s->done + RUN_STEPS;
 
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
@@ -207,20 +183,9 @@ static kdinr_status begin(session *s, kdinr_error *error)
     s->best = s->slow = s->best_slow = INFINITY;
     s->sum = s->n_sum = s->n_last = s->outcome.loss = s->ramp_from = s->done = 0.0;
     s->outcome.rollbacks = 0;
-    s->rounding = false;
     memset(&s->targets, 0, sizeof s->targets);
     memcpy(s->best_params, params, s->net->n_params * sizeof *params);
     return s->run->backend->set_params(s->state, params, error);
-}
-
-/* What is due before the next step. */
-static kdinr_status prepare(session *s, kdinr_error *error)
-{
-    if (s->schedule->rounding != NULL &&
-        (s->done == floor(ROUND_FROM * s->steps) || s->done == floor(ROUND_AGAIN * s->steps))) {
-        return start_rounding(s, error);
-    }
-    return KDINR_OK;
 }
 
 static void choose_rates(session *s, size_t n_steps)
@@ -268,7 +233,6 @@ static kdinr_status train_drawn(session *s, kdinr_error *error)
     const float *targets = s->batch + n * (size_t)s->net->n_inputs;
 
     while (!s->ended) {
-        KD_TRY(prepare(s, error));
         choose_rates(s, 1);
         KD_TRY(draw_batch(s, s->done, error));
         KD_TRY(s->run->backend->train_step(s->state, s->batch, targets, n, s->rates, s->losses,
@@ -300,7 +264,6 @@ static kdinr_status train_supplied(session **sessions, size_t n, kd_turn *turns,
         size_t n_steps = RUN_STEPS, n_left = 0;
 
         for (size_t i = 0; i < n; i++) {
-            KD_TRY(prepare(sessions[i], error));
             const size_t count = count_steps(sessions[i]);
             n_steps = count < n_steps ? count : n_steps;
         }
@@ -362,9 +325,10 @@ static kdinr_status start_session(session *s, kdinr_error *error)
 static kdinr_status finish_session(session *s, kdinr_error *error)
 {
     float *params = s->training->params;
+    const kd_rounding *rounding = s->schedule->rounding;
 
     KD_TRY(s->run->backend->get_params(s->state, params, error));
-    if (s->rounding) kd_net_round(s->net, s->outcome.units, params);
+    if (rounding != NULL) KD_TRY(rounding->round(rounding->user, params, &s->outcome, error));
     *s->training->outcome = s->outcome;
     return KDINR_OK;
 }

@@ -38,13 +38,22 @@ typedef struct kd_source {
                                 kd_backend_config has it */
 } kd_source;
 
-/** The last part of a training with parameters rounded as the file will round them, so that they
- *  learn to live with it. */
+/** What came out. */
+typedef struct kd_outcome {
+    double loss;                     /* mean squared error over the last tenth of the batches */
+    double variance;                 /* of the targets: the loss of the best constant */
+    int restarts;                    /* from the initial values, with half the rate */
+    int rollbacks;                   /* to the best parameters so far, with half the rate */
+    int n_units;                     /* 2 * n_layers with schedule->rounding, else 0 */
+    float units[KD_NET_MAX_TENSORS]; /* [n_units] the parameters are multiples of these */
+} kd_outcome;
+
+/** How the result is rounded, as the file will have it. */
 typedef struct kd_rounding {
-    /** What each tensor is rounded to; asked twice, the second time nearly at the end.
-     *  params  in  [n_params] at present
-     *  units   out [2 * n_layers], > 0 */
-    kdinr_status (*choose)(void *user, const float *params, float *units, kdinr_error *error);
+    /** Choose units and round to them.
+     *  params   in/out [n_params]
+     *  outcome  in/out; sets the units, adds to the loss */
+    kdinr_status (*round)(void *user, float *params, kd_outcome *outcome, kdinr_error *error);
     void *user;
 } kd_rounding;
 
@@ -66,16 +75,6 @@ double kd_train_decay(kdinr_decay decay, double x);
  *  matrix therefore the more the wider it is: too much in wide networks, whose loss then rises or
  *  stays where it is, and too little in narrow ones. */
 double kd_train_width_scale(const kd_net *net, const kd_schedule *schedule);
-
-/** What came out. */
-typedef struct kd_outcome {
-    double loss;                     /* mean squared error over the last tenth of the batches */
-    double variance;                 /* of the targets: the loss of the best constant */
-    int restarts;                    /* from the initial values, with half the rate */
-    int rollbacks;                   /* to the best parameters so far, with half the rate */
-    int n_units;                     /* 2 * n_layers with schedule->rounding, else 0 */
-    float units[KD_NET_MAX_TENSORS]; /* [n_units] the parameters are multiples of these */
-} kd_outcome;
 
 enum { KD_TRAIN_ANYWHERE = -1 };
 

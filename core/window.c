@@ -234,8 +234,14 @@ static kdinr_status size_students(const kd_track *track, const kd_run *run, kd_w
 
     if (weights == NULL) return kd_fail_memory(error, n * sizeof *weights, "window");
     brick_weights(track, window, weights);
-    kd_plan_students(run->options, &track->plan, window->n_steps, window->first + window->n_steps,
-                     track->n_bricks, weights, window->sizes);
+    const int n_pushed = window->first + window->n_steps;
+    const double times = (double)kd_size_times(track->model->times, n_pushed);
+    const kd_plan_window planned = {.n_steps = window->n_steps,
+                                    .n_pushed = n_pushed,
+                                    .aside =
+                                        times * window->n_steps / n_pushed / track->model->n_arrays,
+                                    .n_bricks = track->n_bricks};
+    kd_plan_students(run->options, &track->plan, &planned, weights, window->sizes);
     free(weights);
     return KDINR_OK;
 }

@@ -1,7 +1,6 @@
 /* Quantisation of a student's parameters (core/quant.c). */
 #include "check.h"
 
-#include "entropy.h"
 #include "quant.h"
 #include "rng.h"
 
@@ -14,6 +13,7 @@ typedef struct fixture {
     float params[MOST_PARAMS];
     float coords[N_COORDS * 4];
     double sensitivity[KD_KDM_MAX_TENSORS];
+    float units[KD_KDM_MAX_TENSORS];
     kd_quant_item item;
 } fixture;
 
@@ -50,7 +50,7 @@ static int set_up(void **state)
     const kd_quant_probe probe = {find_backend(), &options, &f->net, f->params,
                                   f->coords,      N_COORDS, key};
     check_ok(kd_quant_measure(&probe, f->sensitivity, &error), error);
-    f->item = (kd_quant_item){&f->array, &f->network, f->params, f->sensitivity, 1.0, NULL};
+    f->item = (kd_quant_item){&f->array, &f->network, f->params, f->sensitivity, f->units};
     *state = f;
     return 0;
 }
@@ -92,13 +92,17 @@ static double output_error(const fixture *f)
 static void quant_adds_the_error_it_was_asked_for(void **state)
 {
     fixture *f = *state;
+    float units[KD_KDM_MAX_TENSORS];
     kdinr_error error;
 
+    for (int tensor = 0; tensor < 2 * f->net.n_layers; tensor++) {
+        f->units[tensor] = kd_kdm_step(255);
+    }
     for (double mse = 1e-7; mse < 1e-3; mse *= 10.0) {
-        const double lambda = kd_quant_lambda_for(&f->item, 1, mse);
-
-        check_ok(kd_quant_apply(&f->item, 1, lambda, &error), error);
-        const double expected = kd_quant_expected(&f->array, &f->network, f->sensitivity, NULL);
+        kd_quant_units_for(&f->net, f->params, f->sensitivity, mse, units);
+        f->item.units = units;
+        check_ok(kd_quant_apply(&f->item, 1, 0.0, &error), error);
+        const double expected = kd_quant_expected(&f->array, &f->network, f->sensitivity, f->units);
         const double found = output_error(f);
         /* steps are rounded down to eighths of an octave, and one draw of rounding errors varies */
         assert_true(expected <= 1.001 * mse && expected > 0.6 * mse);
@@ -112,8 +116,11 @@ static void quant_finer_steps_give_larger_files(void **state)
     double last = 0.0;
     kdinr_error error;
 
-    for (double lambda = -4.0; lambda >= -10.0; lambda -= 1.0) {
-        check_ok(kd_quant_apply(&f->item, 1, lambda, &error), error);
+    for (int tensor = 0; tensor < 2 * f->net.n_layers; tensor++) {
+        f->units[tensor] = kd_kdm_step(80);
+    }
+    for (double coarser = 6.0; coarser >= 0.0; coarser -= 1.0) {
+        check_ok(kd_quant_apply(&f->item, 1, coarser, &error), error);
         double bits = 0.0;
         for (size_t i = 0; i < f->net.n_params; i++) {
             bits += log2(1.0 + fabs((double)f->network.codes[i]));
@@ -123,70 +130,56 @@ static void quant_finer_steps_give_larger_files(void **state)
     }
 }
 
-static double coded_bytes(const fixture *f, const float *units)
-{
-    kd_entropy_tensor tensors[KD_KDM_MAX_TENSORS];
-    int16_t codes[MOST_PARAMS];
-    uint8_t *packed;
-    size_t size;
-    kdinr_error error;
-
-    for (int tensor = 0; tensor < 2 * f->net.n_layers; tensor++) {
-        size_t n;
-        const size_t start = kd_net_tensor(&f->net, tensor, &n);
-
-        for (size_t i = start; i < start + n; i++) {
-            codes[i] = (int16_t)nearbyint((double)f->params[i] / (double)units[tensor]);
-        }
-        tensors[tensor] = (kd_entropy_tensor){tensor, codes + start, n, false};
-    }
-    check_ok(kd_entropy_pack_codes(tensors, 2 * (size_t)f->net.n_layers, &packed, &size, &error),
-             error);
-    free(packed);
-    return (double)size;
-}
-
 static void quant_units_keep_to_the_size(void **state)
 {
     fixture *f = *state;
     float units[KD_KDM_MAX_TENSORS];
+    double found;
     kdinr_error error;
 
     for (double bits = 3.0; bits <= 9.0; bits += 1.5) {
         const double size = bits * (double)f->net.n_params / 8.0;
 
         check_ok(kd_quant_units(&f->net, f->params, f->sensitivity, size, units, &error), error);
-        const double found = coded_bytes(f, units);
+        check_ok(kd_quant_size(&f->net, f->params, units, &found, &error), error);
         assert_true(found <= size && found > 0.97 * size);
     }
 }
 
-/* Parameters that are multiples of units lose nothing; a little more lambda moves some tensors. */
+static void round_plainly(fixture *f)
+{
+    for (int tensor = 0; tensor < 2 * f->net.n_layers; tensor++) {
+        size_t n;
+        const size_t start = kd_net_tensor(&f->net, tensor, &n);
+
+        for (size_t i = start; i < start + n; i++) {
+            f->params[i] = nearbyintf(f->params[i] / f->units[tensor]) * f->units[tensor];
+        }
+    }
+}
+
+/* Parameters that are multiples of units lose nothing; a little coarser moves some tensors. */
 static void quant_rounded_parameters_are_exact(void **state)
 {
     fixture *f = *state;
-    float units[KD_KDM_MAX_TENSORS];
+    const double size = 0.7 * (double)f->net.n_params;
     kdinr_error error;
     int n_moved = 0;
 
-    check_ok(kd_quant_units(&f->net, f->params, f->sensitivity, 0.7 * (double)f->net.n_params,
-                            units, &error),
-             error);
-    kd_net_round(&f->net, units, f->params);
-    f->item.units = units;
+    check_ok(kd_quant_units(&f->net, f->params, f->sensitivity, size, f->units, &error), error);
+    round_plainly(f);
     check_ok(kd_quant_apply(&f->item, 1, 0.0, &error), error);
     check_near(output_error(f), 0.0, 0.0);
-    check_near(kd_quant_expected(&f->array, &f->network, f->sensitivity, units), 0.0, 0.0);
+    check_near(kd_quant_expected(&f->array, &f->network, f->sensitivity, f->units), 0.0, 0.0);
     check_ok(kd_quant_apply(&f->item, 1, 0.06, &error), error);
     for (int tensor = 0; tensor < 2 * f->net.n_layers; tensor++) {
         const float step = kd_kdm_step(f->network.steps[tensor]);
 
-        assert_true(step >= units[tensor] && step < 1.1f * units[tensor]);
-        n_moved += step > units[tensor];
+        assert_true(step >= f->units[tensor] && step < 1.1f * f->units[tensor]);
+        n_moved += step > f->units[tensor];
     }
     assert_true(n_moved > f->net.n_layers / 2 && n_moved < 2 * f->net.n_layers);
-    assert_true(kd_quant_expected(&f->array, &f->network, f->sensitivity, units) > 0.0);
-    f->item.units = NULL;
+    assert_true(kd_quant_expected(&f->array, &f->network, f->sensitivity, f->units) > 0.0);
 }
 
 static void quant_float16_and_float32_keep_what_they_can(void **state)

@@ -137,14 +137,16 @@ static kdinr_status draw_for(void *user, uint64_t first, size_t n, float *coords
     return KDINR_OK;
 }
 
-static kdinr_status choose_units(void *user, const float *params, float *units, kdinr_error *error)
+static kdinr_status round_pupil(void *user, float *params, kd_outcome *outcome, kdinr_error *error)
 {
     const pupil *p = user;
 
-    (void)params;
     (void)error;
-    for (int i = 0; i < 2 * p->net.n_layers; i++) {
-        units[i] = 1.0f / 64.0f;
+    for (size_t i = 0; i < p->net.n_params; i++) {
+        params[i] = nearbyintf(64.0f * params[i]) / 64.0f;
+    }
+    for (int i = 0; i < outcome->n_units; i++) {
+        outcome->units[i] = 1.0f / 64.0f;
     }
     return KDINR_OK;
 }
@@ -182,7 +184,7 @@ static void make_pupil(pupil *p, int number)
                             .n_answers = number == 5 ? 2 : 1,
                             .answers = &p->answer};
     p->source = (kd_source){.draw = draw_for, .user = p, .supply = &p->supply};
-    p->rounding = (kd_rounding){choose_units, p};
+    p->rounding = (kd_rounding){round_pupil, p};
     p->schedule = (kd_schedule){.samples = (double)batch * (number == 4 ? 2900 : 2100),
                                 .batch = batch,
                                 .rate = number == 2 ? 0.02 : 1e-3,

@@ -1,0 +1,35 @@
+/* From a trained student's parameters to multiples of units: which units keep to a size, or to a
+ * loss, and the rounding. Before: distill.c, at the end of a training. After: quant.c finds that
+ * the parameters are multiples, and stores how many. */
+#ifndef KD_ROUNDING_H
+#define KD_ROUNDING_H
+
+#include "kdinr.h"
+#include "net.h"
+
+/** A trained network, and places that stand for its whole brick. */
+typedef struct kd_rounding_places {
+    const kd_net *net;
+    const float *coords; /* [n][net->n_inputs] */
+    size_t n;            /* 1 and more */
+    int n_threads;       /* 0: all */
+} kd_rounding_places;
+
+/** What rounding must keep to. */
+typedef struct kd_rounding_aim {
+    double size; /* bytes that the codes may take; 0: any */
+    double mse;  /* without a size: mean squared change of the outputs, about */
+} kd_rounding_aim;
+
+/** How many places are worth having. */
+enum { KD_ROUNDING_PLACES = 4096 };
+
+/** Choose units and round, with error feedback (feedback.h).
+ *  params  in/out [n_params]
+ *  units   out [2 * n_layers]
+ *  mse     out mean squared change of the outputs, at the places
+ *  errors  MEMORY */
+kdinr_status kd_rounding_apply(const kd_rounding_places *places, const kd_rounding_aim *aim,
+                               float *params, float *units, double *mse, kdinr_error *error);
+
+#endif

@@ -1,0 +1,235 @@
+/* Rounding with error feedback (core/feedback.c), and the choice of units (core/rounding.c). */
+#include "check.h"
+
+#include "feedback.h"
+#include "quant.h"
+#include "rng.h"
+#include "rounding.h"
+
+enum { N = 2048, MOST_INPUTS = 6, MOST_OUTPUTS = 3, MOST_PARAMS = 400000 };
+
+typedef struct fixture {
+    kd_net net;
+    float params[MOST_PARAMS], rounded[MOST_PARAMS];
+    float coords[N * MOST_INPUTS], others[N * MOST_INPUTS];
+    double sensitivity[KD_NET_MAX_TENSORS];
+    float units[KD_NET_MAX_TENSORS];
+} fixture;
+
+/* One of each form: with modes of time and several outputs, with one output, without blocks. */
+static const kd_net_shape shapes[] = {{6, 3, 12, 2, 2, 5.0f, 30.0f, KD_FORM_EVEN},
+                                      {4, 1, 6, 2, 3, 8.0f, 30.0f, KD_FORM_KDINR},
+                                      {4, 1, 16, 3, 1, 8.0f, 30.0f, KD_FORM_SIREN}};
+
+enum { N_SHAPES = sizeof shapes / sizeof *shapes };
+
+static fixture *make_fixture(const kd_net_shape *shape)
+{
+    fixture *f = calloc(1, sizeof *f);
+
+    kd_net_layout(shape, &f->net);
+    assert_true(f->net.n_params <= MOST_PARAMS);
+    kd_net_initialise(&f->net, 30.0f, 9, 10, f->params);
+    for (size_t i = 0; i < (size_t)N * (size_t)shape->n_inputs; i++) {
+        f->coords[i] = 2.0f * kd_rng_unit(kd_rng_at(1, i)) - 1.0f;
+        f->others[i] = 2.0f * kd_rng_unit(kd_rng_at(2, i)) - 1.0f;
+    }
+    return f;
+}
+
+/* Mean squared difference of the answers of two sets of parameters, by a backend. */
+static double difference(const fixture *f, const float *params, const float *coords)
+{
+    const kd_backend_config config = {.n_threads = 1};
+    const size_t n_values = (size_t)N * (size_t)f->net.n_outputs;
+    static float answers[2][N * MOST_OUTPUTS];
+    const float *both[] = {f->params, params};
+    const kd_backend *backend;
+    double sum = 0.0;
+    void *instance;
+    kdinr_error error;
+
+    check_ok(kd_backend_find("reference", &backend, &error), error);
+    check_ok(backend->open(&f->net, &config, &instance, &error), error);
+    for (int i = 0; i < 2; i++) {
+        check_ok(backend->set_params(instance, both[i], &error), error);
+        check_ok(backend->evaluate(instance, coords, N, answers[i], &error), error);
+    }
+    backend->close(instance);
+    for (size_t i = 0; i < n_values; i++) {
+        const double change = (double)answers[1][i] - (double)answers[0][i];
+        sum += change * change;
+    }
+    return sum / (double)n_values;
+}
+
+static void round_plainly(const fixture *f, float *params)
+{
+    for (int tensor = 0; tensor < 2 * f->net.n_layers; tensor++) {
+        size_t n;
+        const size_t start = kd_net_tensor(&f->net, tensor, &n);
+
+        for (size_t i = start; i < start + n; i++) {
+            params[i] = nearbyintf(f->params[i] / f->units[tensor]) * f->units[tensor];
+        }
+    }
+}
+
+static double round_with_feedback(fixture *f, double mse, int n_threads)
+{
+    kd_feedback *feedback;
+    kdinr_error error;
+
+    check_ok(kd_feedback_make(&f->net, f->params, f->coords, N, n_threads, &feedback, &error),
+             error);
+    kd_feedback_measure(feedback, f->sensitivity);
+    kd_quant_units_for(&f->net, f->params, f->sensitivity, mse, f->units);
+    const double found = kd_feedback_round(feedback, f->units, f->rounded);
+    kd_feedback_free(feedback);
+    return found;
+}
+
+static void assert_multiples(const fixture *f)
+{
+    for (int tensor = 0; tensor < 2 * f->net.n_layers; tensor++) {
+        size_t n;
+        const size_t start = kd_net_tensor(&f->net, tensor, &n);
+
+        for (size_t i = start; i < start + n; i++) {
+            const float code = nearbyintf(f->rounded[i] / f->units[tensor]);
+            check_near(f->rounded[i], code * f->units[tensor], 0.0);
+            assert_true(fabsf(code) <= KD_QUANT_MAX_CODE);
+        }
+    }
+}
+
+/* Not more than the error that was predicted comes out, of which layers make up a part; the backend
+ * agrees, also where nothing was fitted; and plain rounding to the same units is worse. */
+static void feedback_costs_less_than_it_said_and_than_plain_rounding(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_SHAPES; i++) {
+        fixture *f = make_fixture(&shapes[i]);
+
+        for (double mse = 1e-6; mse < 2e-4; mse *= 10.0) {
+            const double found = round_with_feedback(f, mse, 1);
+            static float plain[MOST_PARAMS];
+
+            assert_multiples(f);
+            assert_true(found > 0.1 * mse && found < 1.5 * mse);
+            check_near(difference(f, f->rounded, f->coords) / found, 1.0, 0.01);
+            const double elsewhere = difference(f, f->rounded, f->others);
+            assert_true(elsewhere < 1.5 * found);
+            round_plainly(f, plain);
+            assert_true(difference(f, plain, f->others) > 1.4 * elsewhere);
+        }
+        free(f);
+    }
+}
+
+static void feedback_is_the_same_for_any_number_of_threads(void **state)
+{
+    fixture *f = make_fixture(&shapes[0]), *g = make_fixture(&shapes[0]);
+
+    (void)state;
+    const double found = round_with_feedback(f, 1e-5, 1);
+    check_near(round_with_feedback(g, 1e-5, 3), found, 0.0);
+    assert_memory_equal(f->rounded, g->rounded, f->net.n_params * sizeof *f->rounded);
+    free(f);
+    free(g);
+}
+
+/* Rows of wide layers share what is known of their inputs. */
+static void feedback_rounds_wide_networks(void **state)
+{
+    const kd_net_shape shape = {4, 1, 64, 1, 3, 8.0f, 30.0f, KD_FORM_KDINR};
+    fixture *f = make_fixture(&shape);
+
+    (void)state;
+    const double found = round_with_feedback(f, 1e-5, 2);
+    assert_multiples(f);
+    assert_true(found > 0.1e-5 && found < 2e-5);
+    free(f);
+}
+
+/* Neurons that always are silent, and inputs that always are 0, have weights that do not matter. */
+static void feedback_bears_what_is_never_read(void **state)
+{
+    fixture *f = make_fixture(&shapes[0]);
+    const kd_layer *first = &f->net.layers[0], *second = &f->net.layers[1];
+
+    (void)state;
+    for (size_t i = 0; i < N; i++) {
+        f->coords[6 * i + 4] = 0.0f;
+    }
+    for (int i = 0; i < first->n_in; i++) {
+        f->params[first->weights + (size_t)i] = 0.0f;
+    }
+    f->params[first->biases] = 0.0f;
+    for (int o = 0; o < second->n_out; o++) {
+        f->params[second->weights + (size_t)(o * second->n_in)] = 0.0f;
+    }
+    const double found = round_with_feedback(f, 1e-5, 1);
+    assert_multiples(f);
+    assert_true(found > 0.1e-5 && found < 2e-5);
+    free(f);
+}
+
+static void rounding_keeps_to_the_size(void **state)
+{
+    fixture *f = make_fixture(&shapes[0]);
+    const kd_rounding_places places = {&f->net, f->coords, N, 1};
+    double last = 1.0;
+
+    (void)state;
+    for (double bits = 4.0; bits <= 8.0; bits += 2.0) {
+        const kd_rounding_aim aim = {.size = bits * (double)f->net.n_params / 8.0};
+        double mse, size;
+        kdinr_error error;
+
+        memcpy(f->rounded, f->params, sizeof f->rounded);
+        check_ok(kd_rounding_apply(&places, &aim, f->rounded, f->units, &mse, &error), error);
+        assert_multiples(f);
+        check_ok(kd_quant_size(&f->net, f->rounded, f->units, &size, &error), error);
+        assert_true(size <= aim.size && size > 0.97 * aim.size);
+        check_near(difference(f, f->rounded, f->coords) / mse, 1.0, 0.01);
+        assert_true(mse < 0.25 * last); /* two bits are a factor of 16, less chance */
+        last = mse;
+    }
+    free(f);
+}
+
+static void rounding_keeps_to_an_error(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_SHAPES; i++) {
+        fixture *f = make_fixture(&shapes[i]);
+        const kd_rounding_places places = {&f->net, f->coords, N, 1};
+
+        for (double wanted = 1e-7; wanted < 2e-4; wanted *= 10.0) {
+            const kd_rounding_aim aim = {.mse = wanted};
+            double mse;
+            kdinr_error error;
+
+            memcpy(f->rounded, f->params, sizeof f->rounded);
+            check_ok(kd_rounding_apply(&places, &aim, f->rounded, f->units, &mse, &error), error);
+            assert_multiples(f);
+            assert_true(mse > 0.6 * wanted && mse < 1.3 * wanted);
+        }
+        free(f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(feedback_costs_less_than_it_said_and_than_plain_rounding),
+        cmocka_unit_test(feedback_is_the_same_for_any_number_of_threads),
+        cmocka_unit_test(feedback_rounds_wide_networks),
+        cmocka_unit_test(feedback_bears_what_is_never_read),
+        cmocka_unit_test(rounding_keeps_to_the_size),
+        cmocka_unit_test(rounding_keeps_to_an_error),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
