@@ -1,6 +1,6 @@
 /* Hidden weights to numbers of a few centres (k-means), as NeurComp's authors store them (Lu et
- * al., 2021). Beside quant.c, which is better at equal bytes: quantised weights are rounded before
- * training ends, and learn to live with it. Before: settle.c. After: kdm.c. */
+ * al., 2021). Beside quant.c, which is better at equal bytes: there what one weight loses others
+ * make up for. Before: settle.c. After: kdm.c. */
 #ifndef KD_CLUSTER_H
 #define KD_CLUSTER_H
 

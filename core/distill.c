@@ -1,7 +1,6 @@
 /* Stage 2, model aggregation: students start from teachers and are trained on what pool.c draws. */
 #include "distill.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,9 +12,6 @@
 #include "status.h"
 
 enum { POOL_ROWS = 1 << 15, PROBE_ROWS = 2048 };
-
-/* Less than this, of outputs in [-1,1], no rounding has to cost. */
-#define LEAST_MSE 1e-10
 
 /* A student that starts from a teacher has this share of the teacher's parameters, the rest of
  * random ones: more learns worse to move in time, less forgets what the teacher knew. */
@@ -105,18 +101,17 @@ static kdinr_status spread(kd_pool *p, size_t n, kdinr_error *error)
     return kd_pool_spread(p, p->n < n ? p->n : n, error);
 }
 
-/* Rounding may cost a share of what the student's own error is, if there is no size. */
 static kdinr_status round_student(void *user, float *params, kd_outcome *outcome,
                                   kdinr_error *error)
 {
     kd_pool *p = user;
     const kdinr_options *options = p->run->options;
-    const double share = pow(10.0, 0.1 * options->quantisation_drop) - 1.0;
-    const kd_rounding_aim aim = {p->plan->size, fmax(share * outcome->loss, LEAST_MSE)};
+    const kd_rounding_aim aim = {p->plan->size, options->quantisation_drop};
     double mse;
 
     KD_TRY(spread(p, KD_ROUNDING_PLACES, error));
-    const kd_rounding_places places = {&p->student->net, p->coords, p->n, options->n_threads};
+    const kd_rounding_places places = {&p->student->net, p->coords, p->targets, p->n,
+                                       options->n_threads};
     KD_TRY(kd_rounding_apply(&places, &aim, params, outcome->units, &mse, error));
     outcome->loss += mse;
     return KDINR_OK;

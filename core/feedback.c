@@ -8,6 +8,7 @@
 
 #include "blocks.h"
 #include "cpu/threads.h"
+#include "factor.h"
 #include "quant.h"
 #include "status.h"
 
@@ -169,70 +170,6 @@ static void pass_chunk(void *context, int item, int thread)
 
 /* ---- one row ---- */
 
-/* The lower triangle of H = sum over samples of weight x x^T, [m][m]. */
-static void sum_products(const float *x, const float *weights, size_t n, int m, double *h)
-{
-    memset(h, 0, (size_t)m * (size_t)m * sizeof *h);
-    for (size_t s = 0; s < n; s++) {
-        const float *row = x + s * (size_t)m;
-
-        for (int i = 0; i < m; i++) {
-            const double factor = (double)weights[s] * row[i];
-            double *into = h + (size_t)i * (size_t)m;
-
-            for (int k = 0; k <= i; k++) {
-                into[k] += factor * row[k];
-            }
-        }
-    }
-}
-
-/* Cholesky's L of the damped H, in its place. */
-static void factorise(double *h, int m)
-{
-    double trace = 0.0;
-
-    for (int i = 0; i < m; i++) {
-        trace += h[i * m + i];
-    }
-    const double damping = DAMPING * trace / m + 1e-30; /* where nothing is read, nothing matters */
-    for (int i = 0; i < m; i++) {
-        double *row = h + (size_t)i * (size_t)m;
-
-        row[i] += damping;
-        for (int k = 0; k <= i; k++) {
-            const double *other = h + (size_t)k * (size_t)m;
-            double sum = row[k];
-
-            for (int j = 0; j < k; j++) {
-                sum -= row[j] * other[j];
-            }
-            row[k] = k < i ? sum / other[k] : sqrt(fmax(sum, 0.5 * damping));
-        }
-    }
-}
-
-/* b <- H^-1 b */
-static void solve(const double *factor, int m, double *b)
-{
-    for (int i = 0; i < m; i++) {
-        const double *row = factor + (size_t)i * (size_t)m;
-
-        for (int k = 0; k < i; k++) {
-            b[i] -= row[k] * b[k];
-        }
-        b[i] /= row[i];
-    }
-    for (int i = m - 1; i >= 0; i--) {
-        const double *row = factor + (size_t)i * (size_t)m;
-
-        b[i] /= row[i];
-        for (int k = 0; k < i; k++) {
-            b[k] -= row[k] * b[i];
-        }
-    }
-}
-
 /* Move w so that w . x is what it was before x changed, as nearly as weights tell. */
 static void make_up(const kd_feedback *feedback, const double *factor, const float *weights, int m,
                     double *b, double *w)
@@ -250,7 +187,7 @@ static void make_up(const kd_feedback *feedback, const double *factor, const flo
             b[i] += lack * x[i];
         }
     }
-    solve(factor, m, b);
+    kd_factor_solve(factor, m, b);
     for (int i = 0; i < m; i++) {
         w[i] += b[i];
     }
@@ -308,8 +245,8 @@ static void run_group(void *context, int item, int thread)
             weights[s] += squares[o] / (float)(end - first);
         }
     }
-    sum_products(feedback->x, weights, feedback->n, m, factor);
-    factorise(factor, m);
+    kd_factor_sum(feedback->x, weights, feedback->n, m, factor);
+    kd_factor_decompose(factor, m, DAMPING);
     job->costs[item][0] = job->costs[item][1] = 0.0;
     for (int i = 0; i < m; i++) {
         const double diagonal = factor[i * m + i];
@@ -405,24 +342,34 @@ void kd_feedback_measure(kd_feedback *feedback, double *sensitivity)
     }
 }
 
-double kd_feedback_round(kd_feedback *feedback, const float *units, float *params)
+/* Mean squared difference of outputs. */
+static double mean_square(const kd_feedback *feedback, const float *a, const float *b)
 {
-    const kd_net *net = feedback->net;
-    const size_t n_values = feedback->n * (size_t)net->n_outputs;
-    const float *before = feedback->inputs[net->n_layers];
-    const float *after = feedback->rounded[net->n_layers];
-    layer_job job = {.feedback = feedback, .units = units, .params = params};
+    const size_t n_values = feedback->n * (size_t)feedback->net->n_outputs;
     double sum = 0.0;
 
-    for (int l = 0; l < net->n_layers; l++) {
+    for (size_t i = 0; i < n_values; i++) {
+        const double difference = (double)a[i] - b[i];
+        sum += difference * difference;
+    }
+    return sum / (double)n_values;
+}
+
+double kd_feedback_error(const kd_feedback *feedback, const float *targets)
+{
+    return mean_square(feedback, feedback->inputs[feedback->net->n_layers], targets);
+}
+
+double kd_feedback_round(kd_feedback *feedback, const float *units, float *params)
+{
+    const int n_layers = feedback->net->n_layers;
+    layer_job job = {.feedback = feedback, .units = units, .params = params};
+
+    for (int l = 0; l < n_layers; l++) {
         run_layer(&job, l, feedback->rounded);
         kd_threads_run(feedback->threads, pass_chunk, &job, count_chunks(feedback));
     }
-    for (size_t i = 0; i < n_values; i++) {
-        const double change = (double)after[i] - before[i];
-        sum += change * change;
-    }
-    return sum / (double)n_values;
+    return mean_square(feedback, feedback->rounded[n_layers], feedback->inputs[n_layers]);
 }
 
 /* ---- memory ---- */
@@ -479,7 +426,7 @@ kdinr_status kd_feedback_make(const kd_net *net, const float *params, const floa
     }
     (void)lay_out(feedback, feedback->memory);
     memcpy(feedback->params, params, net->n_params * sizeof *params);
-    memcpy(feedback->inputs[0], coords, n * (size_t)net->n_inputs * sizeof *coords);
+    memcpy(feedback->memory /* inputs[0] */, coords, n * (size_t)net->n_inputs * sizeof *coords);
     kd_threads_run(feedback->threads, follow_chunk, feedback, count_chunks(feedback));
     return KDINR_OK;
 }

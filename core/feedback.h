@@ -31,6 +31,9 @@ kdinr_status kd_feedback_make(const kd_net *net, const float *params, const floa
  *  sensitivity  out s, [2 * n_layers], > 0 */
 void kd_feedback_measure(kd_feedback *feedback, double *sensitivity);
 
+/** Mean squared difference of the outputs before rounding to targets, [n][n_outputs]. */
+double kd_feedback_error(const kd_feedback *feedback, const float *targets);
+
 /** Round all parameters.
  *  units   [2 * n_layers], > 0
  *  params  out [n_params] multiples of the units, at most 32767 of them

@@ -276,9 +276,9 @@ typedef struct kdinr_options {
 
     /* Stored weights. */
     kdinr_weights weights;
-    /** dB of PSNR that QUANTISED weights may cost, 0.001..6; default 0.2. Where a width is given
-     * and no size, each matrix and bias has as few bits as noise in it was measured to allow. Where
-     * the file has a size, training makes up for the rounding and this is not looked at. */
+    /** dB of its PSNR that QUANTISED weights may cost a network, 0.001..6; default 0.2. Where a
+     * width is given and no size, each matrix and bias has as few bits as the outputs' derivatives
+     * allow. Where the file has a size, that says how many, and this is not looked at. */
     double quantisation_drop;
     int cluster_bits; /**< of CLUSTERED weights, 1..9; default 9. A matrix with fewer weights than
                          pay for its centres, which with 9 bits are 713, stays float32 */

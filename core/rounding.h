@@ -7,18 +7,19 @@
 #include "kdinr.h"
 #include "net.h"
 
-/** A trained network, and places that stand for its whole brick. */
+/** A trained network, places that stand for its whole brick, and what it learnt there. */
 typedef struct kd_rounding_places {
     const kd_net *net;
-    const float *coords; /* [n][net->n_inputs] */
-    size_t n;            /* 1 and more */
-    int n_threads;       /* 0: all */
+    const float *coords;  /* [n][net->n_inputs] */
+    const float *targets; /* [n][net->n_outputs] */
+    size_t n;             /* 1 and more */
+    int n_threads;        /* 0: all */
 } kd_rounding_places;
 
 /** What rounding must keep to. */
 typedef struct kd_rounding_aim {
     double size; /* bytes that the codes may take; 0: any */
-    double mse;  /* without a size: mean squared change of the outputs, about */
+    double drop; /* without a size: dB that the network's error may grow by, about */
 } kd_rounding_aim;
 
 /** How many places are worth having. */

@@ -146,18 +146,11 @@ typedef struct kd_backend {
                          kdinr_error *error);
     void (*close)(void *state); /* NULL is fine */
 
-    /** Copy parameters in ([n_params]) and reset the optimiser's state. Ends what set_units began.
-     */
+    /** Copy parameters in ([n_params]) and reset the optimiser's state. */
     kdinr_status (*set_params)(void *state, const float *params, kdinr_error *error);
 
-    /** Copy parameters out ([n_params]), not rounded. */
+    /** Copy parameters out ([n_params]). */
     kdinr_status (*get_params)(void *state, float *params, kdinr_error *error);
-
-    /** Training instances only: from now on answers, losses and gradients are those of the
-     *  parameters rounded to multiples of their tensor's unit, while the optimiser moves the
-     *  parameters themselves (the gradient goes "straight through" the rounding).
-     *  units  in [2 * n_layers] of weights and biases of layer 0, 1, ..., each > 0 */
-    kdinr_status (*set_units)(void *state, const float *units, kdinr_error *error);
 
     /** Mean squared error over n samples and all outputs, and its gradient; nothing moves. With
      *  gradient_weight the gradient is that of both losses, `loss` that of values alone.

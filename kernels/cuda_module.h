@@ -7,7 +7,7 @@
 #include "backend.h"
 
 /** Raised whenever what crosses the border changes its meaning; a change of size is seen anyway. */
-enum { KD_CUDA_MODULE_VERSION = 4 };
+enum { KD_CUDA_MODULE_VERSION = 5 };
 
 #define KD_CUDA_MODULE_FILE  "kdinr_cuda.so"
 #define KD_CUDA_MODULE_ENTRY "kdinr_cuda_module"

@@ -41,10 +41,8 @@ static bool allocate_training(kd_cpu_instance *self)
     self->first = allocate(1, plan->n_params);
     self->second = allocate(1, plan->n_params);
     self->scratch = allocate((size_t)self->config.n_threads, plan->n_muon);
-    self->rounded = allocate(1, plan->n_params);
     return self->slots != NULL && self->losses != NULL && self->gradient != NULL &&
-           self->first != NULL && self->second != NULL && self->scratch != NULL &&
-           self->rounded != NULL;
+           self->first != NULL && self->second != NULL && self->scratch != NULL;
 }
 
 static bool allocate_all(kd_cpu_instance *self)
@@ -71,7 +69,6 @@ static void cpu_close(void *state)
     free(self->first);
     free(self->second);
     free(self->scratch);
-    free(self->rounded);
     free(self);
 }
 
@@ -115,7 +112,6 @@ static kdinr_status cpu_set_params(void *state, const float *params, kdinr_error
     (void)error;
     kd_cpu_instance *self = state;
     kd_cpu_plan_import(&self->plan, params, self->params);
-    self->rounding = false;
     kd_cpu_batch_pack(self);
     self->step = 0;
     if (self->config.training) {
@@ -130,16 +126,6 @@ static kdinr_status cpu_get_params(void *state, float *params, kdinr_error *erro
     (void)error;
     const kd_cpu_instance *self = state;
     kd_cpu_plan_export(&self->plan, self->params, params);
-    return KDINR_OK;
-}
-
-static kdinr_status cpu_set_units(void *state, const float *units, kdinr_error *error)
-{
-    (void)error;
-    kd_cpu_instance *self = state;
-    self->rounding = true;
-    memcpy(self->units, units, 2 * (size_t)self->plan.net.n_layers * sizeof *units);
-    kd_cpu_batch_pack(self);
     return KDINR_OK;
 }
 
@@ -191,7 +177,6 @@ const kd_backend kd_cpu_backend = {
     .close = cpu_close,
     .set_params = cpu_set_params,
     .get_params = cpu_get_params,
-    .set_units = cpu_set_units,
     .gradient = cpu_gradient,
     .train_step = cpu_train_step,
     .evaluate = kd_cpu_evaluate,

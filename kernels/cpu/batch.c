@@ -176,30 +176,6 @@ static void adam(kd_cpu_instance *self, size_t at, size_t n, float factor,
                         self->params + at);
 }
 
-/* self->rounded = self->params to the nearest multiple of `unit`, in a run of n. Numbers below 2^22
- * lose their fraction when 1.5 * 2^23 is added. */
-static void round_run(kd_cpu_instance *self, size_t at, size_t n, float unit)
-{
-    const float shift = 12582912.0f;
-    for (size_t i = at; i < at + n; i++) {
-        self->rounded[i] = ((self->params[i] / unit + shift) - shift) * unit;
-    }
-}
-
-/* One layer as products will see it. */
-static void pack_layer(kd_cpu_instance *self, int l)
-{
-    const kd_cpu_layer *layer = &self->plan.layers[l];
-    const float *seen = self->params;
-    if (self->rounding) {
-        const size_t n = (size_t)layer->rows * (size_t)layer->stride;
-        round_run(self, layer->weights, n, self->units[2 * l]);
-        round_run(self, layer->biases, (size_t)layer->n_out, self->units[2 * l + 1]);
-        seen = self->rounded;
-    }
-    self->kernels->pack(layer, seen, self->packed);
-}
-
 /* Layer number `item`: optimiser, then packing. */
 static void optimise_layer(void *context, int item, int thread)
 {
@@ -217,7 +193,7 @@ static void optimise_layer(void *context, int item, int thread)
         adam(self, at, n, factor, &shared->rates);
     }
     adam(self, layer->biases, (size_t)layer->n_out, factor, &shared->rates);
-    pack_layer(self, item);
+    self->kernels->pack(layer, self->params, self->packed);
 }
 
 void kd_cpu_batch_optimise(kd_cpu_instance *self, size_t n, const kd_step *step)
@@ -234,6 +210,6 @@ void kd_cpu_batch_optimise(kd_cpu_instance *self, size_t n, const kd_step *step)
 void kd_cpu_batch_pack(kd_cpu_instance *self)
 {
     for (int l = 0; l < self->plan.net.n_layers; l++) {
-        pack_layer(self, l);
+        self->kernels->pack(&self->plan.layers[l], self->params, self->packed);
     }
 }

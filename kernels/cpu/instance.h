@@ -12,7 +12,7 @@ typedef struct kd_cpu_instance {
     kd_threads *threads;
     size_t step;           /* optimiser steps done */
     float *params;         /* [plan.n_params] */
-    float *packed;         /* [plan.n_packed], params once more, rounded if there are units */
+    float *packed;         /* [plan.n_packed], params once more, as products read them */
     float *tiles;          /* [n_threads][plan.n_tile] */
     int n_slots;           /* most that a batch is cut into; training only, as all below */
     float *slots;          /* [n_slots][plan.n_slot], sums of gradients */
@@ -20,9 +20,6 @@ typedef struct kd_cpu_instance {
     float *gradient;       /* [plan.n_params], without the layers' scales */
     float *first, *second; /* [plan.n_params], Adam's means; `first` is also Muon's momentum */
     float *scratch;        /* [n_threads][plan.n_muon] */
-    bool rounding;         /* are there units? */
-    float units[KD_NET_MAX_TENSORS];
-    float *rounded; /* [plan.n_params] */
 } kd_cpu_instance;
 
 /** A training batch: coords [n][n_inputs], targets [n][n_outputs]. */
@@ -41,7 +38,7 @@ void kd_cpu_batch_gradient(kd_cpu_instance *self, const kd_cpu_batch *batch, dou
 /** Move the parameters by self->gradient of a batch of n. */
 void kd_cpu_batch_optimise(kd_cpu_instance *self, size_t n, const kd_step *step);
 
-/** Fill self->packed from self->params and, if self->rounding, self->units. */
+/** Fill self->packed from self->params. */
 void kd_cpu_batch_pack(kd_cpu_instance *self);
 
 /** What gradients in self->gradient lack: d(loss)/d(weights of layer) = factor * gradient. */

@@ -35,8 +35,6 @@ void kd_cuda_close(kd_cuda_instance *self)
     cudaFree(self->d_gradient);
     cudaFree(self->d_first);
     cudaFree(self->d_second);
-    cudaFree(self->d_units);
-    cudaFree(self->d_rounded);
     kd_cuda_lanes_release();
     free(self);
 }
@@ -104,8 +102,6 @@ static kdinr_status open_training(kd_cuda_instance *self, kdinr_error *error)
     KD_TRY(allocate(&self->d_gradient, n, error));
     KD_TRY(allocate(&self->d_first, n, error));
     KD_TRY(allocate(&self->d_second, n, error));
-    KD_TRY(allocate(&self->d_units, n, error));
-    KD_TRY(allocate(&self->d_rounded, n, error));
     kd_cuda_muon_plan_make(net, &self->muon);
     return self->config.optimizer == KDINR_OPTIMIZER_MUON ? open_muon(self, error) : KDINR_OK;
 }
@@ -171,8 +167,6 @@ static kdinr_status cuda_set_params(void *state, const float *params, kdinr_erro
     const size_t n = self->net.n_params;
     KD_TRY(kd_cuda_enter(self->device, error));
     KD_TRY(copy(self->d_params, params, n * sizeof *params, cudaMemcpyHostToDevice, error));
-    if (self->rounding) kd_cuda_batch_forget(self);
-    self->rounding = false;
     KD_TRY(kd_cuda_batch_pack(self, NULL, error));
     KD_CUDA_TRY(cudaStreamSynchronize(0), error);
     self->step = 0;
@@ -187,40 +181,6 @@ static kdinr_status cuda_get_params(void *state, float *params, kdinr_error *err
     KD_TRY(kd_cuda_enter(self->device, error));
     return copy(params, self->d_params, self->net.n_params * sizeof *params, cudaMemcpyDeviceToHost,
                 error);
-}
-
-/* d_units [n_params] = each parameter's unit */
-static kdinr_status spread_units(kd_cuda_instance *self, const float *units, kdinr_error *error)
-{
-    const size_t n = self->net.n_params;
-    float *all = (float *)malloc(n * sizeof *all);
-    if (all == NULL) return kd_fail_memory(error, n * sizeof *all, "units");
-    for (int l = 0; l < self->net.n_layers; l++) {
-        const kd_layer *layer = &self->net.layers[l];
-        const size_t n_out = (size_t)layer->n_out, n_weights = n_out * (size_t)layer->n_in;
-        for (size_t i = 0; i < n_weights; i++) {
-            all[layer->weights + i] = units[2 * l];
-        }
-        for (size_t i = 0; i < n_out; i++) {
-            all[layer->biases + i] = units[2 * l + 1];
-        }
-    }
-    const kdinr_status status =
-        copy(self->d_units, all, n * sizeof *all, cudaMemcpyHostToDevice, error);
-    free(all);
-    return status;
-}
-
-static kdinr_status cuda_set_units(void *state, const float *units, kdinr_error *error)
-{
-    kd_cuda_instance *self = (kd_cuda_instance *)state;
-    KD_TRY(kd_cuda_enter(self->device, error));
-    KD_TRY(spread_units(self, units, error));
-    if (!self->rounding) kd_cuda_batch_forget(self);
-    self->rounding = true;
-    KD_TRY(kd_cuda_batch_pack(self, self->lane->stream, error));
-    KD_CUDA_TRY(cudaStreamSynchronize(self->lane->stream), error);
-    return KDINR_OK;
 }
 
 static kdinr_status check_batch(const kd_cuda_instance *self, size_t n, kdinr_error *error)
@@ -291,7 +251,6 @@ static const kd_backend backend = {"cuda",
                                    cuda_close,
                                    cuda_set_params,
                                    cuda_get_params,
-                                   cuda_set_units,
                                    cuda_gradient,
                                    cuda_train_step,
                                    kd_cuda_evaluate,

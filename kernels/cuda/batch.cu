@@ -83,13 +83,13 @@ static kdinr_status enqueue_passes(const kd_cuda_instance *self, size_t n, kdinr
         const size_t left = n - first, rows = left < most ? left : most;
         pass.rows = (int)rows;
         pass.coords = d_coords + first * n_inputs;
-        KD_TRY(kd_cuda_forward(self->lane, net, kd_cuda_seen(self), &pass, error));
+        KD_TRY(kd_cuda_forward(self->lane, net, self->d_params, &pass, error));
         KD_TRY(kd_cuda_loss(self->lane, net, &pass, d_targets + first * n_outputs, scale, first > 0,
                             self->desk.d_loss, error));
         if (gradient_weight > 0) {
             KD_TRY(kd_cuda_pull(self->lane, net, &pass, gradient_weight, error));
         }
-        KD_TRY(kd_cuda_backward(self->lane, net, kd_cuda_seen(self), &pass, first > 0,
+        KD_TRY(kd_cuda_backward(self->lane, net, self->d_params, &pass, first > 0,
                                 self->d_gradient, error));
     }
     return KDINR_OK;
@@ -103,7 +103,7 @@ static kdinr_status enqueue_fused(const kd_cuda_instance *self, size_t n, kdinr_
     batch.n = n;
     batch.halves = self->config.precision == KDINR_PRECISION_16;
     batch.packed = self->d_packed;
-    batch.params = kd_cuda_seen(self);
+    batch.params = self->d_params;
     batch.coords = device_coords(self);
     batch.targets = device_targets(self, n);
     batch.gradient = self->d_gradient;
@@ -162,12 +162,8 @@ static kdinr_status launch_turn(const kd_cuda_instance *self, size_t n, kdinr_er
 kdinr_status kd_cuda_batch_pack(const kd_cuda_instance *self, cudaStream_t stream,
                                 kdinr_error *error)
 {
-    if (self->rounding) {
-        KD_TRY(kd_cuda_round(self->lane, (size_t)self->n_networks * self->net.n_params,
-                             self->d_units, self->d_params, self->d_rounded, error));
-    }
     if (self->d_packed == NULL) return KDINR_OK;
-    KD_CUDA_TRY((cudaError_t)kd_fused_pack_many(&self->net, self->n_networks, kd_cuda_seen(self),
+    KD_CUDA_TRY((cudaError_t)kd_fused_pack_many(&self->net, self->n_networks, self->d_params,
                                                 self->d_packed, stream),
                 error);
     return KDINR_OK;

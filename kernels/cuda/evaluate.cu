@@ -78,7 +78,7 @@ static kdinr_status compute(const decoding *d, int i, kdinr_error *error)
 {
     const kd_cuda_instance *self = d->self;
     KD_TRY(d->grid != NULL ? launch_grid(d, i, error) : copy_coords(d, i, error));
-    return kd_cuda_forward(d->lanes[i], &self->net, kd_cuda_seen(self), &d->windows[i].pass, error);
+    return kd_cuda_forward(d->lanes[i], &self->net, self->d_params, &d->windows[i].pass, error);
 }
 
 /* The same on path 2, which takes a grid's axes as they are. */
@@ -88,7 +88,7 @@ static kdinr_status compute_fused(const decoding *d, int i, kdinr_error *error)
     const kd_cuda_window *window = &d->windows[i];
     if (d->grid == NULL) {
         KD_TRY(copy_coords(d, i, error));
-        KD_CUDA_TRY((cudaError_t)kd_fused_forward(&self->net, self->d_packed, kd_cuda_seen(self),
+        KD_CUDA_TRY((cudaError_t)kd_fused_forward(&self->net, self->d_packed, self->d_params,
                                                   window->d_coords, d->count[i], window->d_values,
                                                   NULL, d->lanes[i]->stream),
                     error);
@@ -98,7 +98,7 @@ static kdinr_status compute_fused(const decoding *d, int i, kdinr_error *error)
     grid.axes[0] = window->d_axes;
     grid.axes[1] = grid.axes[0] + grid.n[0];
     grid.axes[2] = grid.axes[1] + grid.n[1];
-    KD_CUDA_TRY((cudaError_t)kd_fused_forward_grid(&self->net, self->d_packed, kd_cuda_seen(self),
+    KD_CUDA_TRY((cudaError_t)kd_fused_forward_grid(&self->net, self->d_packed, self->d_params,
                                                    &grid, d->first[i], d->count[i],
                                                    window->d_values, d->lanes[i]->stream),
                 error);

@@ -76,13 +76,11 @@ typedef struct kd_cuda_instance {
     unsigned char *d_hidden;
     float *d_scratch;
     float *d_gradient, *d_first, *d_second;
-    float *d_units, *d_rounded; /* [n_params] each parameter's unit, and what it is rounded to */
-    bool rounding;              /* do products see d_rounded? */
-    kd_cuda_supply *supplies;   /* [n_networks] what batches are drawn from, if the host does not
-                                   give them; a team's are its members' */
-    size_t graph_n, direct_n;   /* samples of the step that `graph` does, and of the last other */
-    bool drawing;               /* do both draw their batches? */
-    cudaGraphExec_t graph;      /* NULL: none yet */
+    kd_cuda_supply *supplies; /* [n_networks] what batches are drawn from, if the host does not
+                                 give them; a team's are its members' */
+    size_t graph_n, direct_n; /* samples of the step that `graph` does, and of the last other */
+    bool drawing;             /* do both draw their batches? */
+    cudaGraphExec_t graph;    /* NULL: none yet */
     struct kd_cuda_instance *team; /* that it leads; NULL: none */
 } kd_cuda_instance;
 
@@ -93,12 +91,6 @@ kdinr_status kd_cuda_open(const kd_net *net, const kd_backend_config *config, in
 
 /** NULL is fine. A team's supplies are left alone. */
 void kd_cuda_close(kd_cuda_instance *self);
-
-/** The parameters that products see. */
-static inline const float *kd_cuda_seen(const kd_cuda_instance *self)
-{
-    return self->rounding ? self->d_rounded : self->d_params;
-}
 
 /** Lay out a lane's memory for training, or for decoding with n_axes points of axes in all. With
  *  d_memory NULL only rows and size are good.
@@ -155,8 +147,7 @@ bool kd_cuda_goes_fused(const kd_net *net, const kd_backend_config *config);
 kdinr_status kd_cuda_batch_read_supply(kd_cuda_instance *self, uint64_t first, size_t n,
                                        float *coords, float *targets, kdinr_error *error);
 
-/** Enqueue what makes products see the present parameters, rounded if self->rounding, on `stream`
- *  (the lane's if so).
+/** Enqueue what makes products see the present parameters on `stream`.
  *  errors  BACKEND */
 kdinr_status kd_cuda_batch_pack(const kd_cuda_instance *self, cudaStream_t stream,
                                 kdinr_error *error);

@@ -136,9 +136,4 @@ typedef struct kd_cuda_product {
 kdinr_status kd_cuda_multiply(const kd_cuda_lane *lane, const kd_cuda_product *product,
                               kdinr_error *error);
 
-/** d_rounded [n] = d_params to the nearest multiples of d_units [n].
- *  errors  BACKEND */
-kdinr_status kd_cuda_round(const kd_cuda_lane *lane, size_t n, const float *d_units,
-                           const float *d_params, float *d_rounded, kdinr_error *error);
-
 #endif

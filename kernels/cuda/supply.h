@@ -37,7 +37,7 @@ typedef struct kd_cuda_loan {
     size_t n;
 } kd_cuda_loan;
 
-enum { KD_CUDA_LOANS = 6 };
+enum { KD_CUDA_LOANS = 4 };
 
 /** A run of one network's steps, in device memory: where it has come to, and what it needs and
  *  leaves. */

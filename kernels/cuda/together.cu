@@ -1,7 +1,7 @@
 /* Many instances train at once, since one small network leaves most of a device idle. Those on path
  * 2 whose networks have one shape form a team: an instance of several networks, in whose memory
  * they lie side by side, so that one launch of each kernel is for all of them. For a run of up to
- * 64 steps the team borrows what its members are (parameters, means, units), then gives it back:
+ * 64 steps the team borrows what its members are (parameters, means), then gives it back:
  * between two calls every instance is as if it had trained alone, and any others may come together
  * next time. All others train on their own lanes, and the teams of several devices on theirs, all
  * at the same time. Nothing is summed over networks and no sum depends on how many there are, so
@@ -38,7 +38,7 @@ static bool fit_together(const kd_turn *a, const kd_turn *b)
 {
     const kd_cuda_instance *one = member_of(a), *other = member_of(b);
     return one->device == other->device && one->d_packed != NULL && other->d_packed != NULL &&
-           a->n == b->n && one->rounding == other->rounding &&
+           a->n == b->n &&
            one->config.max_batch == other->config.max_batch &&
            one->config.optimizer == other->config.optimizer &&
            one->config.precision == other->config.precision &&
@@ -78,7 +78,7 @@ static size_t training_size(const kd_net *net, const kd_backend_config *config, 
     kd_cuda_layout_desk(&use, NULL, &desk);
     kd_cuda_muon_plan_make(net, &plan);
     return KD_CUDA_LANE_WORKSPACE + desk.size +
-           n * ((6 * net->n_params + plan.n_scratch) * sizeof(float) +
+           n * ((4 * net->n_params + plan.n_scratch) * sizeof(float) +
                 (fused ? kd_fused_packed_size(net) : 0));
 }
 
@@ -147,8 +147,6 @@ static kdinr_status find_team(const kd_turn *const *turns, int n, kdinr_error *e
         KD_TRY(
             kd_cuda_open(&leader->net, &leader->config, leader->device, n, &leader->team, error));
     }
-    if (leader->team->rounding != leader->rounding) kd_cuda_batch_forget(leader->team);
-    leader->team->rounding = leader->rounding;
     adopt_supplies(leader->team, turns);
     return KDINR_OK;
 }
@@ -187,8 +185,6 @@ static void list_loans(const kd_cuda_instance *team, int i, const kd_cuda_instan
     const kd_cuda_loan all[KD_CUDA_LOANS] = {{member->d_params, team->d_params + at, n},
                                              {member->d_first, team->d_first + at, n},
                                              {member->d_second, team->d_second + at, n},
-                                             {member->d_units, team->d_units + at, n},
-                                             {member->d_rounded, team->d_rounded + at, n},
                                              {(float *)member->d_packed,
                                               (float *)(team->d_packed + (size_t)i * size),
                                               size / sizeof(float)}};

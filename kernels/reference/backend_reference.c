@@ -14,9 +14,6 @@ typedef struct instance {
     kd_backend_config config;
     size_t step; /* optimiser steps done */
     double *params, *gradient, *first, *second, *scratch;
-    double *rounded; /* [n_params] what samples see once there are units, else not used */
-    bool rounding;
-    float units[KD_NET_MAX_TENSORS];
     kd_reference_trace trace;
 } instance;
 
@@ -35,7 +32,6 @@ static void reference_close(void *state)
     free(self->first);
     free(self->second);
     free(self->scratch);
-    free(self->rounded);
     free(self);
 }
 
@@ -58,9 +54,8 @@ static bool allocate(instance *self)
     self->first = calloc(n, sizeof *self->first);
     self->second = calloc(n, sizeof *self->second);
     self->scratch = calloc(scratch_count(&self->net), sizeof *self->scratch);
-    self->rounded = calloc(n, sizeof *self->rounded);
     return self->params != NULL && self->gradient != NULL && self->first != NULL &&
-           self->second != NULL && self->scratch != NULL && self->rounded != NULL;
+           self->second != NULL && self->scratch != NULL;
 }
 
 static kdinr_status reference_open(const kd_net *net, const kd_backend_config *config, void **state,
@@ -88,7 +83,6 @@ static kdinr_status reference_set_params(void *state, const float *params, kdinr
         self->params[i] = (double)params[i];
     }
     self->step = 0;
-    self->rounding = false;
     if (self->config.training) {
         memset(self->first, 0, n * sizeof *self->first);
         memset(self->second, 0, n * sizeof *self->second);
@@ -106,44 +100,12 @@ static kdinr_status reference_get_params(void *state, float *params, kdinr_error
     return KDINR_OK;
 }
 
-static void round_run(instance *self, size_t at, size_t n, double unit)
-{
-    for (size_t i = at; i < at + n; i++) {
-        self->rounded[i] = nearbyint(self->params[i] / unit) * unit;
-    }
-}
-
-static void round_params(instance *self)
-{
-    for (int l = 0; self->rounding && l < self->net.n_layers; l++) {
-        const kd_layer *layer = &self->net.layers[l];
-        const size_t n_out = (size_t)layer->n_out;
-        round_run(self, layer->weights, n_out * (size_t)layer->n_in, (double)self->units[2 * l]);
-        round_run(self, layer->biases, n_out, (double)self->units[2 * l + 1]);
-    }
-}
-
-static kdinr_status reference_set_units(void *state, const float *units, kdinr_error *error)
-{
-    (void)error;
-    instance *self = state;
-    self->rounding = true;
-    memcpy(self->units, units, 2 * (size_t)self->net.n_layers * sizeof *units);
-    round_params(self);
-    return KDINR_OK;
-}
-
-static const double *seen_params(const instance *self)
-{
-    return self->rounding ? self->rounded : self->params;
-}
-
 static void forward_sample(instance *self, const float *coords)
 {
     for (int i = 0; i < self->net.n_inputs; i++) {
         self->trace.inputs[0][i] = (double)coords[i];
     }
-    kd_reference_forward(&self->net, seen_params(self), &self->trace);
+    kd_reference_forward(&self->net, self->params, &self->trace);
 }
 
 static kdinr_status check_batch(const instance *self, size_t n, kdinr_error *error)
@@ -210,7 +172,7 @@ static kdinr_status batch_gradient(instance *self, const float *coords, const fl
                 by_output[c] = 2 * misses[b][c] / count;
             }
             if (group > 1) forward_sample(self, at + b * n_inputs);
-            kd_reference_backward(net, seen_params(self), &self->trace, by_output, self->gradient);
+            kd_reference_backward(net, self->params, &self->trace, by_output, self->gradient);
         }
     }
     *loss = sum / count;
@@ -252,7 +214,6 @@ static kdinr_status reference_train_step(void *state, const float *coords, const
         }
         step_adam(self, layer->biases, n_out, step->rate_adam);
     }
-    round_params(self);
     return KDINR_OK;
 }
 
@@ -293,7 +254,6 @@ const kd_backend kd_reference_backend = {
     .close = reference_close,
     .set_params = reference_set_params,
     .get_params = reference_get_params,
-    .set_units = reference_set_units,
     .gradient = reference_gradient,
     .train_step = reference_train_step,
     .evaluate = reference_evaluate,

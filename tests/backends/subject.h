@@ -70,7 +70,6 @@ void free_outputs(experiment *e);
 void grid_has_the_values_of_its_samples(void **unused);
 void sample_has_same_bits_alone_and_in_any_place(void **unused);
 void rounded_sample_has_same_bits_alone_and_in_any_place(void **unused);
-void units_round_what_is_seen(void **unused);
 void groups_gradient_equals_finite_differences(void **unused);
 void groups_agree_with_reference(void **unused);
 void groups_must_be_whole(void **unused);

@@ -144,7 +144,7 @@ static void *open_supplied(const subject *on, const kd_net *net, const float *pa
 /* A run that is longer than what is enqueued at once; the second half sees rounded parameters. */
 static void check_training(const subject *on, const series *s, const net_case *shape, size_t n)
 {
-    float coords[BATCH * INPUTS], targets[BATCH * OUTPUTS], units[KD_NET_MAX_TENSORS];
+    float coords[BATCH * INPUTS], targets[BATCH * OUTPUTS];
     kd_step steps[STEPS];
     double losses[STEPS];
     experiment e;
@@ -155,9 +155,6 @@ static void check_training(const subject *on, const series *s, const net_case *s
     float *found = guarded(e.net.n_params), *expected = guarded(e.net.n_params);
     for (int i = 0; i < STEPS; i++) {
         steps[i] = (kd_step){1e-3 / (i + 1), 1e-3};
-    }
-    for (int i = 0; i < KD_NET_MAX_TENSORS; i++) {
-        units[i] = 0.01f;
     }
     for (size_t round = 0; round < 2; round++) {
         const size_t n_steps = round == 0 ? STEPS : 3;
@@ -174,8 +171,6 @@ static void check_training(const subject *on, const series *s, const net_case *s
         on->backend->get_params(alone, found, NULL);
         on->backend->get_params(led, expected, NULL);
         assert_memory_equal(found, expected, size);
-        on->backend->set_units(alone, units, NULL);
-        on->backend->set_units(led, units, NULL);
     }
     on->backend->close(alone);
     on->backend->close(led);
@@ -295,28 +290,18 @@ static void train_members(const subject *on, member *members, const bool chosen[
     }
 }
 
-/* Members that are rounded, go back or leave in between. */
+/* Members that go back or leave in between. */
 static void check_together(const subject *on)
 {
     static const bool all[MEMBERS] = {true, true, true, true};
     static const bool some[MEMBERS] = {true, false, false, true};
-    float units[KD_NET_MAX_TENSORS];
     member members[MEMBERS];
-    for (int i = 0; i < KD_NET_MAX_TENSORS; i++) {
-        units[i] = 0.01f;
-    }
     open_members(on, members);
     train_members(on, members, all, MEMBER_STEPS);
-    on->backend->set_units(members[1].alone, units, NULL);
-    on->backend->set_units(members[1].together, units, NULL);
     on->backend->set_params(members[3].alone, members[0].e.params, NULL);
     on->backend->set_params(members[3].together, members[0].e.params, NULL);
     train_members(on, members, all, 3);
     train_members(on, members, some, 2);
-    for (int i = 0; i < MEMBERS; i++) {
-        on->backend->set_units(members[i].alone, units, NULL);
-        on->backend->set_units(members[i].together, units, NULL);
-    }
     train_members(on, members, all, 3);
     close_members(on, members);
 }

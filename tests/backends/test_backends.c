@@ -358,7 +358,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(sample_has_same_bits_alone_and_in_any_place),
         cmocka_unit_test(grid_has_the_values_of_its_samples),
         cmocka_unit_test(set_params_starts_afresh),
-        cmocka_unit_test(units_round_what_is_seen),
         cmocka_unit_test(groups_gradient_equals_finite_differences),
         cmocka_unit_test(groups_agree_with_reference),
         cmocka_unit_test(groups_must_be_whole),

@@ -121,15 +121,10 @@ static kdinr_status use_all(const sample *on, const kd_backend_config *config, v
                             kdinr_error *error)
 {
     static float values[MAX_BATCH * N_OUTPUTS], gradient[4096];
-    float units[KD_NET_MAX_TENSORS];
     const kd_grid grid = {.axes = {on->coords, on->coords, on->coords}, .n = {5, 4, 5}};
     double loss = 0;
     kdinr_status status = cuda->open(&on->net, config, state, error);
-    for (int i = 0; i < KD_NET_MAX_TENSORS; i++) {
-        units[i] = 0.01f;
-    }
     if (status == KDINR_OK) status = cuda->set_params(*state, on->params, error);
-    if (status == KDINR_OK) status = cuda->set_units(*state, units, error);
     for (int i = 0; i < 3 && status == KDINR_OK; i++) {
         status = cuda->train_step(*state, on->coords, on->targets, 33, &rates, &loss, error);
     }
