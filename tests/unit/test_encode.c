@@ -11,6 +11,22 @@ enum { NX = 20, NY = 18, NZ = 16, N = NX * NY * NZ, N_STEPS = 5 };
 static const int dims[3] = {NX, NY, NZ};
 static const char *const path = "test_encode.kdm";
 
+static bool is_placed; /* the grid has an origin, a spacing and a direction, times are a list */
+
+static void place(kdinr_volume *volume)
+{
+    for (int axis = 0; axis < 3; axis++) {
+        volume->origin[axis] = 1.5 + axis;
+        volume->spacing[axis] = 0.1;
+        volume->direction[4 * axis] = axis == 0 ? 1.0 : -1.0;
+    }
+}
+
+static double time_of(int t)
+{
+    return is_placed ? 0.5 * t + (t == 1 ? 0.1 : 0.0) : 0.5 * t;
+}
+
 /* Compress N_STEPS steps of the analytic series, changed by `change` if not NULL. */
 static void compress(const kdinr_options *options, void (*change)(float *samples, int t),
                      const kdinr_array *description, bool verify, const char *to)
@@ -24,14 +40,15 @@ static void compress(const kdinr_options *options, void (*change)(float *samples
     check_ok(kdinr_encoder_open(options, &encoder, &error), error);
     for (int pass = 0; pass < (verify ? 2 : 1); pass++) {
         for (int t = 0; t < N_STEPS; t++) {
-            const kdinr_volume volume = series_volume(dims, &array);
+            kdinr_volume volume = series_volume(dims, &array);
 
             series_fill(dims, t, N_STEPS, samples);
             if (change != NULL) change(samples, t);
+            if (is_placed) place(&volume);
             if (pass == 0) {
-                check_ok(kdinr_encoder_push(encoder, &volume, 0.5 * t, &error), error);
+                check_ok(kdinr_encoder_push(encoder, &volume, time_of(t), &error), error);
             } else {
-                check_ok(kdinr_encoder_verify(encoder, &volume, 0.5 * t, &error), error);
+                check_ok(kdinr_encoder_verify(encoder, &volume, time_of(t), &error), error);
             }
         }
     }
@@ -109,6 +126,8 @@ static void encode_meets_the_ratio_and_records_the_truth(void **state)
     free(samples);
 }
 
+/* Weights are rounded to what the bytes allow once: were the file too large by what describes the
+ * grid, some would be rounded again, plainly, and the estimate would be too low. */
 static void encode_estimates_when_not_verified(void **state)
 {
     const kdinr_options options = series_options();
@@ -116,15 +135,22 @@ static void encode_estimates_when_not_verified(void **state)
     float *samples = malloc(N * sizeof *samples);
 
     (void)state;
-    compress(&options, NULL, &array, false, path);
-    kdinr_decoder *decoder = open_file(path);
-    const kdinr_array_info *info = &kdinr_decoder_info(decoder)->arrays[0];
-    assert_false(info->quality_exact);
-    for (int t = 0; t < N_STEPS; t++) {
-        series_fill(dims, t, N_STEPS, samples);
-        check_near(info->psnr[t], psnr_of_step(decoder, t, samples), 1.5);
+    for (int placed = 0; placed < 2; placed++) {
+        is_placed = placed == 1;
+        compress(&options, NULL, &array, false, path);
+        is_placed = false;
+        kdinr_decoder *decoder = open_file(path);
+        const kdinr_array_info *info = &kdinr_decoder_info(decoder)->arrays[0];
+        assert_false(info->quality_exact);
+        double estimated = 0.0, true_error = 0.0;
+        for (int t = 0; t < N_STEPS; t++) {
+            series_fill(dims, t, N_STEPS, samples);
+            estimated += pow(10.0, -0.1 * (double)info->psnr[t]);
+            true_error += pow(10.0, -0.1 * psnr_of_step(decoder, t, samples));
+        }
+        check_near(10.0 * log10(estimated / true_error), 0.0, 0.9);
+        kdinr_decoder_close(decoder);
     }
-    kdinr_decoder_close(decoder);
     free(samples);
 }
 

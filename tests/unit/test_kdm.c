@@ -155,25 +155,37 @@ static void kdm_one_network_costs_little_more_than_its_parameters(void **state)
     kd_kdm_free(&model);
 }
 
-/* Each grid field alone differs from its default. */
+static size_t grid_size(const kd_model *model)
+{
+    size_t size;
+    kdinr_error error;
+
+    check_ok(kd_size_grid(model, &size, &error), error);
+    return size;
+}
+
+/* Each grid field alone differs from its default; what is planned for it is what it takes. */
 static void kdm_grid_fields_are_stored_when_needed(void **state)
 {
     kd_model model;
 
     (void)state;
     sample_small(&model, KD_NETWORK_CONSTANT);
-    const size_t plain = round_trip(&model);
+    const size_t plain = round_trip(&model), plain_grid = grid_size(&model);
     model.first[2] = -2000000000;
     assert_int_equal(round_trip(&model), plain + 12);
+    assert_int_equal(grid_size(&model), plain_grid + 12);
     model.first[2] = 0;
     model.origin[1] = 1e-300;
     assert_int_equal(round_trip(&model), plain + 24);
+    assert_int_equal(grid_size(&model), plain_grid + 24);
     model.origin[1] = 0.0;
     model.spacing[0] = 0.1;
     assert_int_equal(round_trip(&model), plain + 24);
     model.spacing[0] = 1.0;
     model.direction[8] = -1.0;
     assert_int_equal(round_trip(&model), plain + 72);
+    assert_int_equal(grid_size(&model), plain_grid + 72);
     kd_kdm_free(&model);
 }
 
@@ -184,16 +196,19 @@ static void kdm_times_come_back_exactly(void **state)
     (void)state;
     sample_small(&model, KD_NETWORK_CONSTANT);
     const size_t plain = round_trip(&model);
+    assert_int_equal(kd_size_times(model.times, 3), 0);
     for (int k = 0; k < 3; k++) {
         model.times[k] = 0.3 + 0.1 * k;
     }
     assert_int_equal(round_trip(&model), plain + 16);
+    assert_int_equal(kd_size_times(model.times, 3), 16);
     for (int k = 0; k < 3; k++) {
         model.times[k] = -1e6 + k / 3.0;
     }
     (void)round_trip(&model);
     model.times[1] = nextafter(model.times[0], 1e9);
     assert_int_equal(round_trip(&model), plain + 24);
+    assert_int_equal(kd_size_times(model.times, 3), 24);
     kd_kdm_free(&model);
 
     sample_grid(&model, 1, 1, 1, 1, 1);
