@@ -94,13 +94,6 @@ static kdinr_status initialise(const kd_run *run, const kd_lesson *lesson,
     return teacher == NULL ? KDINR_OK : start_from(teacher, student, error);
 }
 
-/* n places that stand for the whole brick, or as many as there is room for. Nothing is drawn from
- * the pool afterwards. */
-static kdinr_status spread(kd_pool *p, size_t n, kdinr_error *error)
-{
-    return kd_pool_spread(p, p->n < n ? p->n : n, error);
-}
-
 static kdinr_status round_student(void *user, float *params, kd_outcome *outcome,
                                   kdinr_error *error)
 {
@@ -109,7 +102,7 @@ static kdinr_status round_student(void *user, float *params, kd_outcome *outcome
     const kd_rounding_aim aim = {p->plan->size, options->quantisation_drop};
     double mse;
 
-    KD_TRY(spread(p, KD_ROUNDING_PLACES, error));
+    KD_TRY(kd_pool_spread(p, kd_rounding_count(&p->student->net), error));
     const kd_rounding_places places = {&p->student->net, p->coords, p->targets, p->n,
                                        options->n_threads};
     KD_TRY(kd_rounding_apply(&places, &aim, params, outcome->units, &mse, error));
@@ -117,12 +110,12 @@ static kdinr_status round_student(void *user, float *params, kd_outcome *outcome
     return KDINR_OK;
 }
 
-/* How much each tensor's rounding would hurt, once more. */
+/* How much it would hurt to round each tensor, plainly. */
 static kdinr_status measure_sensitivity(kd_pool *p, kdinr_error *error)
 {
     const kdinr_options *options = p->run->options;
 
-    KD_TRY(spread(p, PROBE_ROWS, error));
+    KD_TRY(kd_pool_spread(p, PROBE_ROWS, error));
     const kd_quant_probe probe = {p->run->backend,
                                   options,
                                   &p->student->net,

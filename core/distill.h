@@ -1,5 +1,5 @@
 /* Stage 2: all teachers of one brick and window into one student of (x,y,z,t) (sec. III-D, eq. 4).
- * Before: teacher.c. After: quant.c. Where the data is gone by now, the teachers answer; where
+ * Before: teacher.c. After: rounding.c. Where the data is gone by now, the teachers answer; where
  * there was memory to keep it, the student learns the data itself, and starts from a teacher. */
 #ifndef KD_DISTILL_H
 #define KD_DISTILL_H

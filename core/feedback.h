@@ -8,8 +8,9 @@
  * to the squared error. From the last number to the first each is rounded after the errors of those
  * behind it were added, by L's columns, so that number i costs L_ii^2 times its own rounding error
  * squared, and not H_ii times it. That is GPTQ (Frantar et al., 2023), which leaves out g. Layers
- * are rounded from the first to the last: x is what the rounded layers before give, and w is moved
- * first so that the row's sums stay what they were. Not in the paper, which stores float32. */
+ * are rounded from the first to the last, and w is first moved so that with what the rounded layers
+ * before give the row's sums stay what they were, as nearly as one step can; H is of the x that
+ * there was before any rounding. Not in the paper, which stores float32. */
 #ifndef KD_FEEDBACK_H
 #define KD_FEEDBACK_H
 
@@ -18,9 +19,12 @@
 
 typedef struct kd_feedback kd_feedback;
 
+/** `wanted` places, or fewer if a network is so large that they would take much memory. */
+size_t kd_feedback_places(const kd_net *net, size_t wanted);
+
 /** A network and places that stand for all that it is asked for.
- *  params  [net->n_params], as coords kept by the caller until the end
- *  coords  [n][net->n_inputs], n >= 1
+ *  net, params  kept by the caller until the end
+ *  coords       [n][net->n_inputs], n >= 1
  *  *made must be freed with kd_feedback_free whatever the outcome.
  *  errors  MEMORY */
 kdinr_status kd_feedback_make(const kd_net *net, const float *params, const float *coords, size_t n,
@@ -29,7 +33,7 @@ kdinr_status kd_feedback_make(const kd_net *net, const float *params, const floa
 /** What rounding will cost: N parameters of a tensor with unit q add about N s q^2 / 12 to the mean
  * squared error of the outputs, less what the layers that follow make up for.
  *  sensitivity  out s, [2 * n_layers], > 0 */
-void kd_feedback_measure(kd_feedback *feedback, double *sensitivity);
+void kd_feedback_measure(const kd_feedback *feedback, double *sensitivity);
 
 /** Mean squared difference of the outputs before rounding to targets, [n][n_outputs]. */
 double kd_feedback_error(const kd_feedback *feedback, const float *targets);

@@ -12,8 +12,10 @@
  * a sample does not grow with the data. Below about 10,000 parameters bricks lose quality. */
 #define MOST_PARAMS    40000.0
 #define BITS_PER_PARAM 5.75 /* more, narrower weights lose, and so do fewer, finer ones */
-#define NETWORK_BYTES  22.0 /* shape, range and steps of one network in the file, */
-#define RANGE_BYTES    8.0  /* and of each further component the range */
+#define NETWORK_BYTES  12.0 /* shape and range of one network in the file, */
+#define RANGE_BYTES    8.0  /* of each further component the range, */
+#define LAYER_BYTES    2.0  /* of each layer two steps, */
+#define SECTION_BYTES  17.0 /* or where others are clustered a section, once */
 /* Modes of time that students read, where networks have at least so many bytes: smaller ones lose
  * more by their columns and tables than they gain. And what section MODE takes, besides a byte an
  * array. */
@@ -21,8 +23,8 @@
 #define LEAST_MODES_BYTES 5000.0
 #define MODE_BYTES        16.0
 
-/* Units are chosen before training ends; what is rounded by them may take 0.06 % more afterwards,
- * and weights that were trained with units of their own must not be rounded by others. */
+/* What separate networks take in one stream can be a little more than each alone: then some are
+ * rounded once more, plainly. */
 #define CODES_SHARE 0.999
 
 #define STEP_WEIGHT 2 /* a step counts like this many samples when choosing what to split */
@@ -352,6 +354,19 @@ static int choose_modes(const kdinr_options *options, double bytes, int n_steps)
     return kd_modes_count(options->modes < 0 ? chosen : options->modes, n_steps);
 }
 
+/* Of a network in the file, besides its parameters and modes. */
+static double network_bytes(const kdinr_options *options, const kd_net_shape *least)
+{
+    const bool stepped = options->weights == KDINR_WEIGHTS_QUANTISED;
+    kd_net_shape shape = *least;
+    kd_net net;
+
+    shape.depth = options->depth > 0 ? options->depth : default_depth(options);
+    kd_net_layout(&shape, &net);
+    return NETWORK_BYTES + RANGE_BYTES * (shape.n_outputs - 1) +
+           (stepped ? LAYER_BYTES * net.n_layers : SECTION_BYTES);
+}
+
 kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *input, kd_plan *plan,
                           kdinr_error *error)
 {
@@ -368,12 +383,12 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
     plan->n_modes = choose_modes(options, input->step_bytes / networks, (int)n_open);
     const double section = plan->n_modes > 0 ? MODE_BYTES / input->n_arrays + 1.0 : 0.0;
     kd_net_shape student = least_shape(options, plan->n_modes, input->n_components);
-    const double each = NETWORK_BYTES + RANGE_BYTES * (input->n_components - 1) +
-                        plan->n_modes * n_open; /* bytes, besides parameters */
+    const double each = network_bytes(options, &student) + plan->n_modes * n_open;
     plan->keeps = keeps_steps(options, input, plan);
     budget(options, input->samples, plan);
     const double least = float_count(options, &student);
     plan->params_per_step = (input->step_bytes - section / n_steps - each * networks) * 8.0 / bits;
+    plan->network_bytes = each;
     plan->fixed_params = (input->fixed_bytes + section) * 8.0 / bits;
     /* the smallest network is of use with half the bits and more */
     const double least_bytes = (least * bits / 16.0 + each) * networks;
@@ -416,9 +431,13 @@ static double window_params(const kdinr_options *options, const kd_plan *plan,
 {
     const double missing = 1.0 - (double)window->n_pushed / kd_plan_steps(options);
     const double unpaid = window->n_steps < plan->window && missing > 0.0 ? missing : 0.0;
-    const double aside = window->aside * 8.0 / kd_plan_bits(options);
+    /* a short window's networks take as many bytes besides parameters as a whole one's */
+    const double short_of =
+        fmax(0.0, 1.0 - window->n_steps / fmin(plan->window, kd_plan_steps(options)));
+    const double aside = window->aside + plan->network_bytes * window->n_bricks * short_of;
 
-    return fmax(0.0, plan->params_per_step * window->n_steps - plan->fixed_params * unpaid - aside);
+    return fmax(0.0, plan->params_per_step * window->n_steps - plan->fixed_params * unpaid -
+                         aside * 8.0 / kd_plan_bits(options));
 }
 
 void kd_plan_students(const kdinr_options *options, const kd_plan *plan,
@@ -443,7 +462,8 @@ void kd_plan_students(const kdinr_options *options, const kd_plan *plan,
         const int width = width_for(options, &shape, params);
         const int middle = plan->student.width;
 
-        students[i].bytes = rounded ? CODES_SHARE * params * kd_plan_bits(options) / 8.0 : 0.0;
+        students[i].bytes =
+            rounded ? fmax(1.0, CODES_SHARE * params * kd_plan_bits(options) / 8.0) : 0.0;
         students[i].width = middle;
         if (options->width > 0 || (n_bricks == 1 && !short_window)) continue;
         /* a student as wide as its teacher can start from it */

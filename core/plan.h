@@ -15,6 +15,7 @@ typedef struct kd_plan {
                                narrow student */
     int n_modes;            /* of time, inputs of the students beside time */
     double params_per_step; /* budget of all students of a window, divided by its steps */
+    double network_bytes;   /* of a network, besides its parameters */
     double fixed_params;    /* what kd_plan_input.fixed_bytes would buy */
     double teacher_samples; /* per teacher after a warm start */
     double cold_samples;    /* per teacher from random weights */

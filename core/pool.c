@@ -141,7 +141,8 @@ static void scatter(kd_pool *p, size_t draw, const kd_answer *learnt, size_t n)
     }
 }
 
-kdinr_status kd_pool_fill(kd_pool *p, uint64_t first, kdinr_error *error)
+/* Fill the pool with samples first .. first + n - 1. */
+static kdinr_status fill(kd_pool *p, uint64_t first, kdinr_error *error)
 {
     const uint64_t first_draw = first / p->n_group;
 
@@ -165,7 +166,7 @@ kdinr_status kd_pool_draw(void *user, uint64_t first, size_t n, float *coords, f
     const size_t n_inputs = (size_t)p->student->net.n_inputs;
 
     if (p->first == UINT64_MAX || first < p->first || first + n > p->first + p->n) {
-        KD_TRY(kd_pool_fill(p, first, error));
+        KD_TRY(fill(p, first, error));
     }
     memcpy(coords, p->coords + (first - p->first) * n_inputs, n * n_inputs * sizeof *coords);
     memcpy(targets, p->targets + (first - p->first) * nc, n * nc * sizeof *targets);
@@ -295,7 +296,7 @@ kdinr_status kd_pool_spread(kd_pool *p, size_t n_rows, kdinr_error *error)
     KD_TRY(kd_sampler_create(&p->lesson->blocks, p->lesson->entropy, p->lesson->present,
                              KDINR_SAMPLING_UNIFORM, 0.0, &p->sampler, error));
     p->n = n_rows;
-    return kd_pool_fill(p, 0, error);
+    return fill(p, 0, error);
 }
 
 void kd_pool_free(kd_pool *p)

@@ -43,10 +43,6 @@ typedef struct kd_pool {
  *  errors  MEMORY, BACKEND */
 kdinr_status kd_pool_open(kd_pool *pool, kdinr_error *error);
 
-/** Fill the pool with samples first .. first + n - 1.
- *  errors  BACKEND */
-kdinr_status kd_pool_fill(kd_pool *pool, uint64_t first, kdinr_error *error);
-
 /** draw of a kd_source; user is the pool. */
 kdinr_status kd_pool_draw(void *user, uint64_t first, size_t n, float *coords, float *targets,
                           kdinr_error *error);

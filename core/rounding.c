@@ -9,10 +9,15 @@
 #include "quant.h"
 #include "status.h"
 
-enum { MOST_TRIES = 4 };
+enum { MOST_TRIES = 4, PLACES = 4096 };
 
 /* Less than this, of outputs in [-1,1], no rounding has to cost. */
 #define LEAST_MSE 1e-10
+
+size_t kd_rounding_count(const kd_net *net)
+{
+    return kd_feedback_places(net, PLACES);
+}
 
 /* A network on its way to multiples, and what is aimed at: bytes, or a mean squared change of the
  * outputs. */
@@ -40,7 +45,7 @@ static double next_aim(const task *t, double at, double found)
     const double ratio = t->wanted / fmax(found, 1e-30);
 
     if (t->sized) return ratio >= 1.0 ? 0.0 : at * 0.9995 * ratio;
-    if (ratio < 1.0 / 1.05) return at * fmax(0.25, 0.85 * ratio);
+    if (ratio < 1.0 / 1.1) return at * fmax(0.25, 0.85 * ratio);
     return ratio > 1.4 ? at * fmin(4.0, 0.95 * ratio) : 0.0;
 }
 

@@ -13,9 +13,10 @@
 #include "survey.h"
 #include "window.h"
 
-/* Bytes of a file besides networks, masks and the grid: header and section table; then per array,
- * besides its name and ranges, per component, and per array and step. */
-enum { FILE_BYTES = 88, ARRAY_BYTES = 37, COMPONENT_BYTES = 8, STEP_BYTES = 4 };
+/* Bytes of a file besides networks, masks and the grid: header, section table and what tells how
+ * networks are stored; then per array, besides its name and ranges, per component, and per array
+ * and step. */
+enum { FILE_BYTES = 93, ARRAY_BYTES = 19, COMPONENT_BYTES = 8, STEP_BYTES = 4 };
 
 /* ---- planning ---- */
 
@@ -174,7 +175,7 @@ static kdinr_status start_track(kdinr_encoder *encoder, int a, const kd_view *vi
     kdinr_status status = kd_track_start(track, model, a, options, &look, bytes, error);
 
     if (status == KDINR_ERROR_DATA && encoder->chose_ratio) {
-        const kd_track_bytes none = {0.0, 0.0};
+        const kd_track_bytes none = {0.0, 0.0, bytes->share};
 
         kd_track_free(track);
         status = kd_track_start(track, model, a, options, &look, &none, error);
@@ -185,7 +186,8 @@ static kdinr_status start_track(kdinr_encoder *encoder, int a, const kd_view *vi
 /* What describes an array in the file. */
 static double array_bytes(const kdinr_array *array)
 {
-    const bool wide = kdinr_type_size(array->type) == 8; /* ranges may be no float32s */
+    const bool wide = kdinr_type_size(array->type) == 8 || array->type == KDINR_INT32 ||
+                      array->type == KDINR_UINT32; /* ranges may be no float32s */
 
     return ARRAY_BYTES + (double)strlen(array->name) +
            COMPONENT_BYTES * array->n_components * (wide ? 2 : 1) + (array->has_fill ? 8 : 0);
@@ -213,7 +215,7 @@ static kdinr_status start(kdinr_encoder *encoder, const kdinr_volume *volume, kd
     for (int a = 0; a < volume->n_arrays; a++) {
         const kd_view view = kd_volume_view(volume, a);
         const double share = (double)kd_volume_bytes(volume, view.array) / all;
-        const kd_track_bytes bytes = {step_bytes * share, fixed * share};
+        const kd_track_bytes bytes = {step_bytes * share, fixed * share, share};
 
         KD_TRY(start_track(encoder, a, &view, &bytes, error));
         encoder->run.work_total +=

@@ -90,6 +90,7 @@ kdinr_status kd_track_start(kd_track *track, kd_model *model, int a, const kdinr
     track->n_samples =
         (size_t)track->samples[0] * (size_t)track->samples[1] * (size_t)track->samples[2];
     track->block_edge = options->block_size;
+    track->share = bytes->share;
     track->no_networks = options->max_error > 0.0 && bytes->step == 0.0;
     const kd_plan_input input = {
         .samples = {track->samples[0], track->samples[1], track->samples[2]},

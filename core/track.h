@@ -42,6 +42,7 @@ typedef struct kd_track {
     int n_bricks;
     kd_brick *bricks; /* [n_bricks], owned */
     kd_plan plan;
+    double share;     /* of the file's bytes */
     bool no_networks; /* a constant for all: residuals alone keep the bound */
 
     int n_windows;      /* open ones, filled one after the other; see kd_window_open */
@@ -62,6 +63,7 @@ typedef struct kd_track {
 typedef struct kd_track_bytes {
     double step;  /* for one step, after its part of `fixed`; 0 with max_error: no networks */
     double fixed; /* goes to what does not grow with the steps */
+    double share; /* of the file's */
 } kd_track_bytes;
 
 /** What planning wants to know of the first step. */

@@ -196,6 +196,13 @@ static void choose_rates(session *s, size_t n_steps)
     }
 }
 
+static kdinr_status check_loss(const session *s, kdinr_error *error)
+{
+    if (isfinite(s->outcome.loss)) return KDINR_OK;
+    return kd_fail(error, KDINR_ERROR_TRAINING,
+                   "training ended with a loss that is not finite; a lower learning rate may help");
+}
+
 /* After n_steps steps, whose losses are known. A training that has learnt nothing after a quarter
  * of its steps starts over. */
 static kdinr_status look_back(session *s, size_t n_steps, kdinr_error *error)
@@ -219,9 +226,7 @@ static kdinr_status look_back(session *s, size_t n_steps, kdinr_error *error)
         return begin(s, error);
     }
     s->ended = s->done >= steps;
-    if (!s->ended || isfinite(s->outcome.loss)) return KDINR_OK;
-    return kd_fail(error, KDINR_ERROR_TRAINING,
-                   "training ended with a loss that is not finite; a lower learning rate may help");
+    return s->ended ? check_loss(s, error) : KDINR_OK;
 }
 
 /* ---- one training, or several ---- */
@@ -328,7 +333,11 @@ static kdinr_status finish_session(session *s, kdinr_error *error)
     const kd_rounding *rounding = s->schedule->rounding;
 
     KD_TRY(s->run->backend->get_params(s->state, params, error));
-    if (rounding != NULL) KD_TRY(rounding->round(rounding->user, params, &s->outcome, error));
+    if (rounding != NULL) {
+        KD_TRY(rounding->round(rounding->user, params, &s->outcome, error));
+        KD_TRY(kd_run_advance(s->run, 0.0, error));
+        KD_TRY(check_loss(s, error));
+    }
     *s->training->outcome = s->outcome;
     return KDINR_OK;
 }

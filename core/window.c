@@ -156,7 +156,7 @@ static void keep_student(const kd_track *track, const seat *taken, const kd_dist
     track->network_samples[i] = (double)track->bricks[taken->brick].n * taken->window->n_steps;
 }
 
-/* Errors of the window's steps, from the kept rows: float32 students, before quantisation. */
+/* Errors of the window's steps, from the kept rows, of students as they are after training. */
 static kdinr_status estimate_quality(kd_track *track, kd_run *run, const kd_window *window,
                                      kdinr_error *error)
 {
@@ -235,11 +235,12 @@ static kdinr_status size_students(const kd_track *track, const kd_run *run, kd_w
     if (weights == NULL) return kd_fail_memory(error, n * sizeof *weights, "window");
     brick_weights(track, window, weights);
     const int n_pushed = window->first + window->n_steps;
-    const double times = (double)kd_size_times(track->model->times, n_pushed);
+    const double *times = track->model->times;
+    const double more =
+        (double)kd_size_times(times, n_pushed) - (double)kd_size_times(times, window->first);
     const kd_plan_window planned = {.n_steps = window->n_steps,
                                     .n_pushed = n_pushed,
-                                    .aside =
-                                        times * window->n_steps / n_pushed / track->model->n_arrays,
+                                    .aside = fmax(0.0, more) * track->share,
                                     .n_bricks = track->n_bricks};
     kd_plan_students(run->options, &track->plan, &planned, weights, window->sizes);
     free(weights);

@@ -14,7 +14,7 @@
  * before, where they sum, errors add up.
  *
  * `params` are the fp32 values the first layer and all biases are read from; `packed` holds the
- * weights of the other products, so that a caller may pack rounded weights and keep the exact ones.
+ * weights of the other products.
  *
  * All pointers but kd_net are device memory, aligned to 256 bytes if they are `packed` or
  * `workspace`; `stream` is a cudaStream_t; int results are cudaError_t. Nothing waits and nothing

@@ -141,7 +141,7 @@ static void *open_supplied(const subject *on, const kd_net *net, const float *pa
     return state;
 }
 
-/* A run that is longer than what is enqueued at once; the second half sees rounded parameters. */
+/* A run that is longer than what is enqueued at once, and a short one elsewhere. */
 static void check_training(const subject *on, const series *s, const net_case *shape, size_t n)
 {
     float coords[BATCH * INPUTS], targets[BATCH * OUTPUTS];

@@ -85,6 +85,33 @@ static void plan_of_one_step_in_memory_stays_within_a_budget(void **state)
     check_near(plan.teacher_samples, 2e6, 1.0);
 }
 
+/* What a window learns late that the file must spend is taken from its students; a size is kept to
+ * even where nothing is left. */
+static void plan_students_pay_for_what_comes_late(void **state)
+{
+    kdinr_options options = kdinr_options_default();
+    const double weights[] = {1.0, 1.0};
+    kd_plan_student students[2], poorer[2];
+    kdinr_error error;
+    kd_plan plan;
+
+    (void)state;
+    options.n_steps = 10;
+    check_ok(kd_plan_make(&options, &INPUT, &plan, &error), error);
+    kd_plan_window window = {.n_steps = 10, .n_pushed = 10, .n_bricks = 2};
+    kd_plan_students(&options, &plan, &window, weights, students);
+    window.aside = 80.0;
+    kd_plan_students(&options, &plan, &window, weights, poorer);
+    check_near(students[0].bytes + students[1].bytes - poorer[0].bytes - poorer[1].bytes, 80.0,
+               1.0);
+    window.aside = 1e9;
+    kd_plan_students(&options, &plan, &window, weights, poorer);
+    check_near(poorer[0].bytes, 1.0, 0.0);
+    options.width = 8;
+    kd_plan_students(&options, &plan, &window, weights, poorer);
+    check_near(poorer[0].bytes, 0.0, 0.0); /* any size */
+}
+
 /* The only step of a window is in memory anyway. */
 static void plan_of_a_single_step_keeps_it(void **state)
 {
@@ -168,6 +195,7 @@ int main(void)
         cmocka_unit_test(plan_of_kept_steps_divides_one_budget),
         cmocka_unit_test(plan_of_one_step_in_memory_gives_each_teacher_enough),
         cmocka_unit_test(plan_of_one_step_in_memory_stays_within_a_budget),
+        cmocka_unit_test(plan_students_pay_for_what_comes_late),
         cmocka_unit_test(plan_of_a_single_step_keeps_it),
         cmocka_unit_test(plan_of_narrow_students_has_wider_teachers),
         cmocka_unit_test(plan_of_tiny_steps_draws_each_sample_so_often),

@@ -30,7 +30,7 @@ static void share_more_processes_than_bricks_writes_the_file_of_one(void **state
     check_file_is_that_of_one(&options, MOST_RANKS);
 }
 
-/* With all steps kept, as above, and with a teacher for each; weights rounded while training. */
+/* With all steps kept, as above, and with a teacher for each. */
 static void share_every_way_to_train_writes_the_file_of_one(void **state)
 {
     (void)state;

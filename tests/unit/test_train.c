@@ -65,6 +65,7 @@ static kdinr_status round_line(void *user, float *params, kd_outcome *outcome, k
     source->asked++;
     source->loss = outcome->loss;
     outcome->loss += 1.0;
+    if (source->unit > 0.5f) outcome->loss = NAN;
     for (int i = 0; i < outcome->n_units; i++) {
         outcome->units[i] = source->unit;
     }
@@ -152,6 +153,19 @@ static void train_rounds_once_at_the_end(void **state)
     check_near(user.params[0], 1.0 / 64.0, 0.0);
 }
 
+/* A network that rounding makes nonsense of is not kept. */
+static void train_reports_rounding_that_fails(void **state)
+{
+    const kdinr_options options = kdinr_options_default();
+    line user = {.bad_from = UINT64_MAX, .unit = 1.0f};
+    kd_outcome outcome;
+    kdinr_error error;
+
+    (void)state;
+    check_fails(train_line(&options, &user, &outcome, &error), KDINR_ERROR_TRAINING,
+                "a loss that is not finite", error);
+}
+
 static void train_reports_divergence(void **state)
 {
     const kdinr_options options = kdinr_options_default();
@@ -222,6 +236,7 @@ int main(void)
         cmocka_unit_test(train_rates_follow_the_width),
         cmocka_unit_test(train_learns_a_line),
         cmocka_unit_test(train_rounds_once_at_the_end),
+        cmocka_unit_test(train_reports_rounding_that_fails),
         cmocka_unit_test(train_reports_divergence),
         cmocka_unit_test(train_goes_back_when_the_loss_creeps_up),
         cmocka_unit_test(train_takes_no_choice_of_units_for_a_collapse),
