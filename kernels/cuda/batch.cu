@@ -89,8 +89,8 @@ static kdinr_status enqueue_passes(const kd_cuda_instance *self, size_t n, kdinr
         if (gradient_weight > 0) {
             KD_TRY(kd_cuda_pull(self->lane, net, &pass, gradient_weight, error));
         }
-        KD_TRY(kd_cuda_backward(self->lane, net, self->d_params, &pass, first > 0,
-                                self->d_gradient, error));
+        KD_TRY(kd_cuda_backward(self->lane, net, self->d_params, &pass, first > 0, self->d_gradient,
+                                error));
     }
     return KDINR_OK;
 }

@@ -38,8 +38,7 @@ static bool fit_together(const kd_turn *a, const kd_turn *b)
 {
     const kd_cuda_instance *one = member_of(a), *other = member_of(b);
     return one->device == other->device && one->d_packed != NULL && other->d_packed != NULL &&
-           a->n == b->n &&
-           one->config.max_batch == other->config.max_batch &&
+           a->n == b->n && one->config.max_batch == other->config.max_batch &&
            one->config.optimizer == other->config.optimizer &&
            one->config.precision == other->config.precision &&
            kd_cuda_is_same(&one->net, &other->net);
