@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "feedback.h"
 #include "pool.h"
 #include "quant.h"
 #include "rng.h"
@@ -102,7 +103,7 @@ static kdinr_status round_student(void *user, float *params, kd_outcome *outcome
     const kd_rounding_aim aim = {p->plan->size, options->quantisation_drop};
     double mse;
 
-    KD_TRY(kd_pool_spread(p, kd_rounding_count(&p->student->net), error));
+    KD_TRY(kd_pool_spread(p, kd_feedback_places(&p->student->net), error));
     const kd_rounding_places places = {&p->student->net, p->coords, p->targets, p->n,
                                        options->n_threads};
     KD_TRY(kd_rounding_apply(&places, &aim, params, outcome->units, &mse, error));

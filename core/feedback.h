@@ -19,8 +19,9 @@
 
 typedef struct kd_feedback kd_feedback;
 
-/** `wanted` places, or fewer if a network is so large that they would take much memory. */
-size_t kd_feedback_places(const kd_net *net, size_t wanted);
+/** How many places are worth having, 512 to 4096: fewer where rows are short, and where a network
+ * is so large that they would take much memory. */
+size_t kd_feedback_places(const kd_net *net);
 
 /** A network and places that stand for all that it is asked for.
  *  net, params  kept by the caller until the end

@@ -19,8 +19,9 @@ enum { CHUNK = 64 }; /* samples that a thread takes at once */
  * their mean g^2. */
 #define MOST_PRODUCTS 2e9
 
-/* Floats of all places together, at most, and the fewest places. */
-enum { MOST_FLOATS = 1 << 26, LEAST_PLACES = 512 };
+/* Places: so many for each number of the longest row, these at least and at most, and floats of all
+ * of them together, at most. */
+enum { PLACES_PER_NUMBER = 128, LEAST_PLACES = 512, MOST_PLACES = 4096, MOST_FLOATS = 1 << 26 };
 
 /* One layer, while its groups are known or places pass. */
 typedef struct layer_job {
@@ -281,7 +282,7 @@ static sizes lay_out(kd_feedback *feedback, float *memory)
     return at;
 }
 
-size_t kd_feedback_places(const kd_net *net, size_t wanted)
+size_t kd_feedback_places(const kd_net *net)
 {
     size_t n_floats = (size_t)net->n_outputs, most = 0;
 
@@ -291,9 +292,9 @@ size_t kd_feedback_places(const kd_net *net, size_t wanted)
         n_floats += 2 * n_in + 2 * (size_t)net->layers[l].n_out;
         most = n_in + 1 > most ? n_in + 1 : most;
     }
-    const size_t room = MOST_FLOATS / (n_floats + 2 * most);
-    const size_t n = wanted < room ? wanted : room;
-    return n > LEAST_PLACES ? n : LEAST_PLACES;
+    const size_t wanted = PLACES_PER_NUMBER * most, room = MOST_FLOATS / (n_floats + 2 * most);
+    const size_t least = wanted < room ? wanted : room;
+    return least < LEAST_PLACES ? LEAST_PLACES : least < MOST_PLACES ? least : MOST_PLACES;
 }
 
 static kdinr_status allocate(kd_feedback *feedback, int n_threads, kdinr_error *error)

@@ -9,15 +9,10 @@
 #include "quant.h"
 #include "status.h"
 
-enum { MOST_TRIES = 4, PLACES = 4096 };
+enum { MOST_TRIES = 4 };
 
 /* Less than this, of outputs in [-1,1], no rounding has to cost. */
 #define LEAST_MSE 1e-10
-
-size_t kd_rounding_count(const kd_net *net)
-{
-    return kd_feedback_places(net, PLACES);
-}
 
 /* A network on its way to multiples, and what is aimed at: bytes, or a mean squared change of the
  * outputs. */

@@ -22,9 +22,6 @@ typedef struct kd_rounding_aim {
     double drop; /* without a size: dB that the network's error may grow by, about */
 } kd_rounding_aim;
 
-/** How many places are worth having, 512 to 4096. */
-size_t kd_rounding_count(const kd_net *net);
-
 /** Choose units and round, with error feedback (feedback.h).
  *  params  in/out [n_params]
  *  units   out [2 * n_layers]
