@@ -89,15 +89,10 @@ static size_t place_of(const layer_job *job, int o, int i)
                : layer->weights + (size_t)o * (size_t)layer->n_in + (size_t)number;
 }
 
+/* The last group whose first row is not behind row o. */
 static int group_of(const kd_feedback *feedback, int l, int o)
 {
-    const int n_groups = feedback->layers[l].n_groups;
-    int group = (int)((int64_t)o * n_groups / feedback->net->layers[l].n_out);
-
-    while (group + 1 < n_groups && kd_feedback_first_row(feedback, l, group + 1) <= o) {
-        group++;
-    }
-    return group;
+    return ((o + 1) * feedback->layers[l].n_groups - 1) / feedback->net->layers[l].n_out;
 }
 
 static void round_row(void *context, int item, int thread)
@@ -169,9 +164,11 @@ static double mean_square(const kd_feedback *feedback, const float *a, const flo
     return sum / (double)n_values;
 }
 
-double kd_feedback_error(const kd_feedback *feedback, const float *targets)
+double kd_feedback_error(const kd_feedback *feedback, const float *targets, bool rounded)
 {
-    return mean_square(feedback, feedback->layers[feedback->net->n_layers].inputs, targets);
+    const kd_known_layer *outputs = &feedback->layers[feedback->net->n_layers];
+
+    return mean_square(feedback, rounded ? outputs->rounded : outputs->inputs, targets);
 }
 
 double kd_feedback_round(kd_feedback *feedback, const float *units, float *params)

@@ -36,8 +36,9 @@ kdinr_status kd_feedback_make(const kd_net *net, const float *params, const floa
  *  sensitivity  out s, [2 * n_layers], > 0 */
 void kd_feedback_measure(const kd_feedback *feedback, double *sensitivity);
 
-/** Mean squared difference of the outputs before rounding to targets, [n][n_outputs]. */
-double kd_feedback_error(const kd_feedback *feedback, const float *targets);
+/** Mean squared difference of the outputs to targets, [n][n_outputs].
+ *  rounded  those of the latest kd_feedback_round, not those before */
+double kd_feedback_error(const kd_feedback *feedback, const float *targets, bool rounded);
 
 /** Round all parameters.
  *  units   [2 * n_layers], > 0
