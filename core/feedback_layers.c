@@ -79,8 +79,9 @@ static void pass_layer(const kd_feedback *feedback, const float *params, int l, 
 }
 
 /* One step back through layer l, of one output.
- *  by      in/out [n_layers + 1][KD_FEEDBACK_NUMBERS] derivatives by what layers read, of layer l +
- * 1 done slopes  [n_out] squares in/out [n_out] */
+ *  by       in/out [n_layers + 1][KD_FEEDBACK_NUMBERS] derivatives by what layers read
+ *  slopes   [n_out]
+ *  squares  in/out [n_out] */
 static void return_layer(const kd_feedback *feedback, int l, double (*by)[KD_FEEDBACK_NUMBERS],
                          const double *slopes, float *squares)
 {
@@ -238,6 +239,7 @@ void kd_feedback_gather(kd_feedback *feedback, int l, bool rounded)
 /* What the arrays of a feedback have together. */
 typedef struct sizes {
     size_t n_floats, n_ints, n_doubles;
+    size_t most; /* numbers in a row */
 } sizes;
 
 /* Deal out memory, or with NULL only count. */
@@ -245,8 +247,7 @@ static sizes lay_out(kd_feedback *feedback, float *memory)
 {
     const kd_net *net = feedback->net;
     const size_t n = feedback->n;
-    size_t most = 0;
-    sizes at = {0, 0, 0};
+    sizes at = {0};
 
     for (int l = 0; l <= net->n_layers; l++) {
         kd_known_layer *known = &feedback->layers[l];
@@ -269,32 +270,27 @@ static sizes lay_out(kd_feedback *feedback, float *memory)
         at.n_floats += n * ((l == 0 ? 1 : 2) * n_in + n_out + n_groups);
         at.n_ints += m;
         at.n_doubles += n_groups * m * m;
-        most = m > most ? m : most;
+        at.most = m > at.most ? m : at.most;
     }
     if (memory != NULL) {
         feedback->x = memory + at.n_floats;
-        feedback->lacks = feedback->x + n * most;
+        feedback->lacks = feedback->x + n * at.most;
     }
-    at.n_floats += 2 * n * most;
+    at.n_floats += 2 * n * at.most;
     const size_t n_sample = (2 * (size_t)net->n_layers + 1) * KD_FEEDBACK_NUMBERS;
-    const size_t n_row = 2 * most + n;
+    const size_t n_row = 2 * at.most + n;
     feedback->n_scratch = n_sample > n_row ? n_sample : n_row;
     return at;
 }
 
 size_t kd_feedback_places(const kd_net *net)
 {
-    size_t n_floats = (size_t)net->n_outputs, most = 0;
+    kd_feedback one = {.net = net, .n = 1};
+    const sizes each = lay_out(&one, NULL);
+    const size_t wanted = PLACES_PER_NUMBER * each.most, room = MOST_FLOATS / each.n_floats;
+    const size_t n = wanted < room ? wanted : room;
 
-    for (int l = 0; l < net->n_layers; l++) {
-        const size_t n_in = (size_t)net->layers[l].n_in;
-
-        n_floats += 2 * n_in + 2 * (size_t)net->layers[l].n_out;
-        most = n_in + 1 > most ? n_in + 1 : most;
-    }
-    const size_t wanted = PLACES_PER_NUMBER * most, room = MOST_FLOATS / (n_floats + 2 * most);
-    const size_t least = wanted < room ? wanted : room;
-    return least < LEAST_PLACES ? LEAST_PLACES : least < MOST_PLACES ? least : MOST_PLACES;
+    return n < LEAST_PLACES ? LEAST_PLACES : n < MOST_PLACES ? n : MOST_PLACES;
 }
 
 static kdinr_status allocate(kd_feedback *feedback, int n_threads, kdinr_error *error)

@@ -105,7 +105,6 @@ static kdinr_status watch(session *s, kdinr_error *error)
 {
     const kd_backend *backend = s->run->backend;
     const double mean = s->sum / s->n_sum, step = s->done - 1.0;
-
     const bool rising = is_rising(s, mean, step / s->steps);
 
     s->sum = s->n_sum = 0.0;

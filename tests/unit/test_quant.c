@@ -1,6 +1,7 @@
 /* Quantisation of a student's parameters (core/quant.c). */
 #include "check.h"
 
+#include "plain_rounding.h"
 #include "quant.h"
 #include "rng.h"
 
@@ -146,18 +147,6 @@ static void quant_units_keep_to_the_size(void **state)
     }
 }
 
-static void round_plainly(fixture *f)
-{
-    for (int tensor = 0; tensor < 2 * f->net.n_layers; tensor++) {
-        size_t n;
-        const size_t start = kd_net_tensor(&f->net, tensor, &n);
-
-        for (size_t i = start; i < start + n; i++) {
-            f->params[i] = nearbyintf(f->params[i] / f->units[tensor]) * f->units[tensor];
-        }
-    }
-}
-
 /* Parameters that are multiples of units lose nothing; a little coarser moves some tensors. */
 static void quant_rounded_parameters_are_exact(void **state)
 {
@@ -167,7 +156,7 @@ static void quant_rounded_parameters_are_exact(void **state)
     int n_moved = 0;
 
     check_ok(kd_quant_units(&f->net, f->params, f->sensitivity, size, f->units, &error), error);
-    round_plainly(f);
+    round_plainly(&f->net, f->units, f->params);
     check_ok(kd_quant_apply(&f->item, 1, 0.0, &error), error);
     check_near(output_error(f), 0.0, 0.0);
     check_near(kd_quant_expected(&f->array, &f->network, f->sensitivity, f->units), 0.0, 0.0);
