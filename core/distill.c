@@ -104,8 +104,7 @@ static kdinr_status round_student(void *user, float *params, kd_outcome *outcome
     double mse;
 
     KD_TRY(kd_pool_spread(p, kd_feedback_places(&p->student->net), error));
-    const kd_rounding_places places = {&p->student->net, p->coords, p->targets, p->n,
-                                       options->n_threads};
+    const kd_rounding_places places = {&p->student->net, p->coords, p->targets, p->n, p->run};
     KD_TRY(kd_rounding_apply(&places, &aim, params, outcome->units, &mse, error));
     outcome->loss += mse;
     return KDINR_OK;

@@ -1,4 +1,5 @@
-/* Symmetric matrices of a few hundred rows, of which the lower triangle counts. For feedback.c. */
+/* Symmetric matrices of a few hundred rows, of which the lower triangle counts. Before:
+ * feedback_layers.c sums and decomposes one for each layer. After: feedback.c solves with it. */
 #ifndef KD_FACTOR_H
 #define KD_FACTOR_H
 

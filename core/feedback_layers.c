@@ -15,20 +15,21 @@ enum { CHUNK = 64 }; /* samples that a thread takes at once */
 /* Added to H's diagonal, of its mean: what so few samples say of rare directions is little. */
 #define DAMPING 0.01
 
-/* Products that are summed for one layer, at most. Where rows are many and long some share an H, of
- * their mean g^2. */
+/* Products that are summed for one layer, and doubles that the factors of all layers take, at most.
+ * Where rows are many and long some share an H, of their mean g^2. */
 #define MOST_PRODUCTS 2e9
+#define MOST_FACTORS  3.3e7
 
 /* Places: so many for each number of the longest row, these at least and at most, and floats of all
  * of them together, at most. */
 enum { PLACES_PER_NUMBER = 128, LEAST_PLACES = 512, MOST_PLACES = 4096, MOST_FLOATS = 1 << 26 };
 
 /* One layer, while its groups are known or places pass. */
-typedef struct layer_job {
+typedef struct pass_job {
     kd_feedback *feedback;
     int l;
     const float *params; /* rounded */
-} layer_job;
+} pass_job;
 
 /* ---- what the layers read, and what the outputs make of it ---- */
 
@@ -147,7 +148,7 @@ static void follow_chunk(void *context, int item, int thread)
 /* Samples through a rounded layer. */
 static void pass_chunk(void *context, int item, int thread)
 {
-    const layer_job *job = context;
+    const pass_job *job = context;
     const kd_feedback *feedback = job->feedback;
 
     (void)thread;
@@ -158,7 +159,7 @@ static void pass_chunk(void *context, int item, int thread)
 
 void kd_feedback_pass(kd_feedback *feedback, int l, const float *params)
 {
-    layer_job job = {.feedback = feedback, .l = l, .params = params};
+    pass_job job = {.feedback = feedback, .l = l, .params = params};
 
     kd_threads_run(feedback->threads, pass_chunk, &job, count_chunks(feedback));
 }
@@ -173,7 +174,7 @@ int kd_feedback_first_row(const kd_feedback *feedback, int l, int group)
 /* Weights and L of rows that share an H. */
 static void know_group(void *context, int item, int thread)
 {
-    const layer_job *job = context;
+    const pass_job *job = context;
     const kd_feedback *feedback = job->feedback;
     const kd_known_layer *known = &feedback->layers[job->l];
     const size_t n_out = (size_t)feedback->net->layers[job->l].n_out, m = (size_t)known->m;
@@ -254,10 +255,12 @@ static sizes lay_out(kd_feedback *feedback, float *memory)
         const bool last = l == net->n_layers;
         const size_t n_in = (size_t)(last ? net->n_outputs : net->layers[l].n_in);
         const size_t n_out = last ? 0 : (size_t)net->layers[l].n_out, m = n_in + 1;
-        const double products = 0.5 * (double)n * (double)m * (double)m;
+        const double square = (double)m * (double)m;
+        const double quick = MOST_PRODUCTS / (0.5 * (double)n * square);
+        const double small = MOST_FACTORS / (net->n_layers * square);
 
         known->m = (int)m;
-        known->n_groups = last ? 0 : (int)fmax(1.0, fmin((double)n_out, MOST_PRODUCTS / products));
+        known->n_groups = last ? 0 : (int)fmax(1.0, fmin((double)n_out, fmin(quick, small)));
         const size_t n_groups = (size_t)known->n_groups;
         if (memory != NULL) {
             known->inputs = memory + at.n_floats;
@@ -327,7 +330,7 @@ kdinr_status kd_feedback_make(const kd_net *net, const float *params, const floa
            n * (size_t)net->n_inputs * sizeof *coords);
     kd_threads_run(feedback->threads, follow_chunk, feedback, count_chunks(feedback));
     for (int l = 0; l < net->n_layers; l++) {
-        layer_job job = {.feedback = feedback, .l = l};
+        pass_job job = {.feedback = feedback, .l = l};
 
         choose_order(feedback, &feedback->layers[l]);
         kd_feedback_gather(feedback, l, false);

@@ -48,7 +48,7 @@ kdinr_status kd_pool_draw(void *user, uint64_t first, size_t n, float *coords, f
                           kdinr_error *error);
 
 /** From now on n_rows places that stand for the whole brick: fill the pool with the first of them.
- *  n_rows  at most the rows there were
+ *  n_rows  at most those the pool was opened with
  *  errors  MEMORY, BACKEND */
 kdinr_status kd_pool_spread(kd_pool *pool, size_t n_rows, kdinr_error *error);
 

@@ -21,6 +21,7 @@ enum { MOST_TRIES = 4 };
  * may grow by. */
 typedef struct task {
     const kd_net *net;
+    const kd_run *run;
     const float *before;  /* [n_params] parameters as they were */
     const float *targets; /* of the outputs */
     kd_feedback *feedback;
@@ -64,6 +65,7 @@ static kdinr_status round_at(const task *t, double at, double *found, kdinr_erro
 {
     const kd_net *net = t->net;
 
+    KD_TRY(kd_run_poll(t->run, error));
     if (t->sized) {
         KD_TRY(kd_quant_units(net, t->before, t->sensitivity, at, t->units, error));
     } else {
@@ -97,6 +99,7 @@ kdinr_status kd_rounding_apply(const kd_rounding_places *places, const kd_roundi
     const size_t size = places->net->n_params * sizeof *params;
     float *before = malloc(size);
     task t = {.net = places->net,
+              .run = places->run,
               .before = before,
               .targets = places->targets,
               .params = params,
@@ -106,8 +109,9 @@ kdinr_status kd_rounding_apply(const kd_rounding_places *places, const kd_roundi
 
     if (before == NULL) return kd_fail_memory(error, size, "rounding");
     memcpy(before, params, size);
-    KD_TRY_DONE(kd_feedback_make(places->net, before, places->coords, places->n, places->n_threads,
-                                 &t.feedback, error));
+    KD_TRY_DONE(kd_run_poll(t.run, error));
+    KD_TRY_DONE(kd_feedback_make(places->net, before, places->coords, places->n,
+                                 places->run->options->n_threads, &t.feedback, error));
     set_aim(&t, places, aim);
     kd_feedback_measure(t.feedback, t.sensitivity);
     status = search(&t, error);

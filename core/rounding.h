@@ -6,6 +6,7 @@
 
 #include "kdinr.h"
 #include "net.h"
+#include "train.h"
 
 /** A trained network, places that stand for its whole brick, and what it learnt there. */
 typedef struct kd_rounding_places {
@@ -13,7 +14,7 @@ typedef struct kd_rounding_places {
     const float *coords;  /* [n][net->n_inputs] */
     const float *targets; /* [n][net->n_outputs] */
     size_t n;             /* 1 and more */
-    int n_threads;        /* 0: all */
+    const kd_run *run;    /* its threads, and its callback, which may cancel */
 } kd_rounding_places;
 
 /** What rounding must keep to. */
@@ -26,7 +27,7 @@ typedef struct kd_rounding_aim {
  *  params  in/out [n_params]
  *  units   out [2 * n_layers]
  *  mse     out mean squared change of the outputs, at the places
- *  errors  MEMORY */
+ *  errors  MEMORY, CANCELLED */
 kdinr_status kd_rounding_apply(const kd_rounding_places *places, const kd_rounding_aim *aim,
                                float *params, float *units, double *mse, kdinr_error *error);
 

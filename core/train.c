@@ -21,6 +21,17 @@ enum {
     RUN_STEPS = WATCH_BATCHES /* that a backend takes at once, at most */
 };
 
+kdinr_status kd_run_poll(const kd_run *run, kdinr_error *error)
+{
+    const kdinr_options *options = run->options;
+
+    if (options->progress == NULL ||
+        options->progress(options->progress_user, run->reported, run->stage)) {
+        return KDINR_OK;
+    }
+    return kd_part_fail_cancelled(run->part, error);
+}
+
 kdinr_status kd_run_advance(kd_run *run, double work, kdinr_error *error)
 {
     const kdinr_options *options = run->options;
@@ -30,10 +41,7 @@ kdinr_status kd_run_advance(kd_run *run, double work, kdinr_error *error)
     fraction = fraction > 1.0 ? 1.0 : fraction;
     if (options->progress == NULL || fraction < run->reported + 0.001) return KDINR_OK;
     run->reported = fraction;
-    if (!options->progress(options->progress_user, fraction, run->stage)) {
-        return kd_part_fail_cancelled(run->part, error);
-    }
-    return KDINR_OK;
+    return kd_run_poll(run, error);
 }
 
 double kd_train_decay(kdinr_decay decay, double x)
@@ -334,7 +342,6 @@ static kdinr_status finish_session(session *s, kdinr_error *error)
     KD_TRY(s->run->backend->get_params(s->state, params, error));
     if (rounding != NULL) {
         KD_TRY(rounding->round(rounding->user, params, &s->outcome, error));
-        KD_TRY(kd_run_advance(s->run, 0.0, error));
         KD_TRY(check_loss(s, error));
     }
     *s->training->outcome = s->outcome;

@@ -21,7 +21,11 @@ typedef struct kd_run {
     struct kd_share *share; /* other encoders at the same work (share.h); NULL: alone */
 } kd_run;
 
-/** Add work and tell the user's callback, at most a thousand times in all.
+/** Ask the user's callback whether to go on, where much is done that does not count as work.
+ *  errors  CANCELLED */
+kdinr_status kd_run_poll(const kd_run *run, kdinr_error *error);
+
+/** Add work and, at most a thousand times in all, tell the user's callback.
  *  errors  CANCELLED */
 kdinr_status kd_run_advance(kd_run *run, double work, kdinr_error *error);
 
@@ -40,7 +44,8 @@ typedef struct kd_source {
 
 /** What came out. */
 typedef struct kd_outcome {
-    double loss;                     /* mean squared error over the last tenth of the batches */
+    double loss;                     /* mean squared error over the last tenth of the batches, and
+                                        what rounding adds */
     double variance;                 /* of the targets: the loss of the best constant */
     int restarts;                    /* from the initial values, with half the rate */
     int rollbacks;                   /* to the best parameters so far, with half the rate */
