@@ -97,7 +97,7 @@ static double work(const kdinr_options *options, const kd_plan *plan, double n_s
 }
 
 static kdinr_status add_array(const kdinr_options *options, const kdinr_volume *volume, int a,
-                              double *seconds, kdinr_error *error)
+                              double *file_size, double *seconds, kdinr_error *error)
 {
     const kdinr_array *array = &volume->arrays[a];
     kd_plan_input input = {.name = array->name,
@@ -115,13 +115,15 @@ static kdinr_status add_array(const kdinr_options *options, const kdinr_volume *
     if (shape.omega_first == 0.0f) shape.omega_first = 10.0f;
     KD_TRY(time_sample(options, &shape, &per_sample, error));
     *seconds += per_sample * work(options, &plan, (double)kd_volume_n_samples(volume, array));
+    *file_size += options->width > 0 ? kd_plan_bytes(options, &plan)
+                                     : input.step_bytes * kd_plan_steps(options);
     return KDINR_OK;
 }
 
 kdinr_status kdinr_estimate(const kdinr_options *options, const kdinr_volume *volume,
                             double *file_size, double *seconds, kdinr_error *error)
 {
-    double data_size = 0.0, sum = 0.0;
+    double size = 0.0, sum = 0.0;
 
     KD_TRY(kd_options_check(options, error));
     if (options->ratio == 0.0) {
@@ -129,10 +131,9 @@ kdinr_status kdinr_estimate(const kdinr_options *options, const kdinr_volume *vo
                        "option ratio is 0: what a bound takes only the data can tell");
     }
     for (int a = 0; a < volume->n_arrays; a++) {
-        KD_TRY(add_array(options, volume, a, &sum, error));
-        data_size += (double)kd_volume_bytes(volume, &volume->arrays[a]) * kd_plan_steps(options);
+        KD_TRY(add_array(options, volume, a, &size, &sum, error));
     }
-    *file_size = data_size / options->ratio;
+    *file_size = size;
     *seconds = sum;
     return KDINR_OK;
 }

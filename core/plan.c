@@ -14,14 +14,12 @@
 #define BITS_PER_PARAM 5.75 /* more, narrower weights lose, and so do fewer, finer ones */
 #define NETWORK_BYTES  12.0 /* shape and range of one network in the file, */
 #define RANGE_BYTES    8.0  /* of each further component the range, */
-#define LAYER_BYTES    2.0  /* of each layer two steps, */
-#define SECTION_BYTES  17.0 /* or where others are clustered a section, once */
+#define LAYER_BYTES    2.0  /* of each quantised layer two steps; */
+#define SECTION_BYTES  16.0 /* and of section MODE or CLUS, besides a byte an array */
 /* Modes of time that students read, where networks have at least so many bytes: smaller ones lose
- * more by their columns and tables than they gain. And what section MODE takes, besides a byte an
- * array. */
+ * more by their columns and tables than they gain. */
 #define MODES             2
 #define LEAST_MODES_BYTES 5000.0
-#define MODE_BYTES        16.0
 
 /* What separate networks take in one stream can be a little more than each alone: then some are
  * rounded once more, plainly. */
@@ -364,7 +362,7 @@ static double network_bytes(const kdinr_options *options, const kd_net_shape *le
     shape.depth = options->depth > 0 ? options->depth : default_depth(options);
     kd_net_layout(&shape, &net);
     return NETWORK_BYTES + RANGE_BYTES * (shape.n_outputs - 1) +
-           (stepped ? LAYER_BYTES * net.n_layers : SECTION_BYTES);
+           (stepped ? LAYER_BYTES * net.n_layers : 0.0);
 }
 
 kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *input, kd_plan *plan,
@@ -381,15 +379,16 @@ kdinr_status kd_plan_make(const kdinr_options *options, const kd_plan_input *inp
     const double n_open = fmin(plan->window, n_steps);
     const double networks = (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2] / n_open;
     plan->n_modes = choose_modes(options, input->step_bytes / networks, (int)n_open);
-    const double section = plan->n_modes > 0 ? MODE_BYTES / input->n_arrays + 1.0 : 0.0;
+    const int n_sections = (plan->n_modes > 0) + clustered;
+    const double sections = n_sections * (SECTION_BYTES / input->n_arrays + 1.0);
     kd_net_shape student = least_shape(options, plan->n_modes, input->n_components);
-    const double each = network_bytes(options, &student) + plan->n_modes * n_open;
+    plan->network_bytes = network_bytes(options, &student);
+    const double each = plan->network_bytes + plan->n_modes * n_open;
     plan->keeps = keeps_steps(options, input, plan);
     budget(options, input->samples, plan);
     const double least = float_count(options, &student);
-    plan->params_per_step = (input->step_bytes - section / n_steps - each * networks) * 8.0 / bits;
-    plan->network_bytes = each;
-    plan->fixed_params = (input->fixed_bytes + section) * 8.0 / bits;
+    plan->params_per_step = (input->step_bytes - sections / n_steps - each * networks) * 8.0 / bits;
+    plan->fixed_params = (input->fixed_bytes + sections) * 8.0 / bits;
     /* the smallest network is of use with half the bits and more */
     const double least_bytes = (least * bits / 16.0 + each) * networks;
     if (options->width == 0 && !input->constant && input->step_bytes < least_bytes) {
@@ -419,6 +418,15 @@ double kd_plan_teacher_cost(const kd_plan *plan)
     return (double)kd_net_count(&plan->teacher) / (double)kd_net_count(&plan->student);
 }
 
+double kd_plan_bytes(const kdinr_options *options, const kd_plan *plan)
+{
+    const double n_bricks = (double)plan->bricks[0] * plan->bricks[1] * plan->bricks[2];
+    const double n_steps = kd_plan_steps(options), n_windows = ceil(n_steps / plan->window);
+    const double bytes = float_count(options, &plan->student) * kd_plan_bits(options) / 8.0;
+
+    return n_bricks * (n_windows * (bytes + plan->network_bytes) + n_steps * plan->n_modes);
+}
+
 int kd_plan_teachers(const kdinr_options *options, const kd_plan *plan, int n_steps)
 {
     if (!plan->keeps) return n_steps;
@@ -431,7 +439,7 @@ static double window_params(const kdinr_options *options, const kd_plan *plan,
 {
     const double missing = 1.0 - (double)window->n_pushed / kd_plan_steps(options);
     const double unpaid = window->n_steps < plan->window && missing > 0.0 ? missing : 0.0;
-    /* a short window's networks take as many bytes besides parameters as a whole one's */
+    /* a short window's networks take as many bytes as a whole one's for all but parameters, modes */
     const double short_of =
         fmax(0.0, 1.0 - window->n_steps / fmin(plan->window, kd_plan_steps(options)));
     const double aside = window->aside + plan->network_bytes * window->n_bricks * short_of;

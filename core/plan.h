@@ -15,7 +15,7 @@ typedef struct kd_plan {
                                narrow student */
     int n_modes;            /* of time, inputs of the students beside time */
     double params_per_step; /* budget of all students of a window, divided by its steps */
-    double network_bytes;   /* of a network, besides its parameters */
+    double network_bytes;   /* of a network, besides its parameters and modes */
     double fixed_params;    /* what kd_plan_input.fixed_bytes would buy */
     double teacher_samples; /* per teacher after a warm start */
     double cold_samples;    /* per teacher from random weights */
@@ -57,6 +57,9 @@ int kd_plan_teachers(const kdinr_options *options, const kd_plan *plan, int n_st
 
 /** What a sample costs a teacher, about, in samples of a student. */
 double kd_plan_teacher_cost(const kd_plan *plan);
+
+/** Bytes of the file that all networks of the middle width take, about. */
+double kd_plan_bytes(const kdinr_options *options, const kd_plan *plan);
 
 /** The shape of a student as wide as `width`. */
 kd_net_shape kd_plan_student_shape(const kd_plan *plan, int width);

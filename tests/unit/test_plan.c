@@ -104,6 +104,14 @@ static void plan_students_pay_for_what_comes_late(void **state)
     kd_plan_students(&options, &plan, &window, weights, poorer);
     check_near(students[0].bytes + students[1].bytes - poorer[0].bytes - poorer[1].bytes, 80.0,
                1.0);
+    window.aside = 0.0;
+    assert_int_equal(plan.n_modes, 2);
+    window.n_steps = 9; /* what its networks take besides parameters grows, but not their modes */
+    kd_plan_students(&options, &plan, &window, weights, poorer);
+    const double paid = 0.1 * (students[0].bytes + students[1].bytes);
+    check_near(students[0].bytes + students[1].bytes - poorer[0].bytes - poorer[1].bytes,
+               paid + 0.1 * 2 * plan.network_bytes, 1.0);
+    window.n_steps = 10;
     window.aside = 1e9;
     kd_plan_students(&options, &plan, &window, weights, poorer);
     check_near(poorer[0].bytes, 1.0, 0.0);
