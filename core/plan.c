@@ -439,7 +439,7 @@ static double window_params(const kdinr_options *options, const kd_plan *plan,
 {
     const double missing = 1.0 - (double)window->n_pushed / kd_plan_steps(options);
     const double unpaid = window->n_steps < plan->window && missing > 0.0 ? missing : 0.0;
-    /* a short window's networks take as many bytes as a whole one's for all but parameters, modes */
+    /* a short window's networks take as many bytes as a whole one's but for parameters, modes */
     const double short_of =
         fmax(0.0, 1.0 - window->n_steps / fmin(plan->window, kd_plan_steps(options)));
     const double aside = window->aside + plan->network_bytes * window->n_bricks * short_of;

@@ -13,10 +13,10 @@ typedef struct kd_settle {
     kd_track *tracks; /* [model->n_arrays] */
 } kd_settle;
 
-/** Quantise so that the file meets options->ratio; or, when a width was given, so that the error
- * grows by 0.2 dB at most; or store floats, as options->weights says. Estimated qualities in the
- * tracks grow by the error this is expected to add. errors  DATA (the ratio cannot be met), MEMORY
- */
+/** Quantise so that the file meets options->ratio; or, when a width was given, keep the units that
+ * students were rounded to (rounding.h); or store floats, as options->weights says. Estimated
+ * qualities in the tracks grow by the error this is expected to add.
+ *  errors  DATA (the ratio cannot be met), MEMORY */
 kdinr_status kd_settle_networks(const kd_settle *settle, kdinr_error *error);
 
 #endif

@@ -52,15 +52,6 @@ int kd_fused_pack(const kd_net *net, const float *params, void *packed, void *st
 int kd_fused_forward(const kd_net *net, const void *packed, const float *params,
                      const float *coords, size_t n, float *values, void *workspace, void *stream);
 
-/** The gradient of the mean squared error, as kd_backend's.
- *  coords    in   [n][n_inputs], n at least 1
- *  targets   in   [n][n_outputs]
- *  gradient  out  [n_params], of the mean over n * n_outputs
- *  loss_sum  out  [1], the sum over n * n_outputs of (prediction - target)^2 */
-int kd_fused_gradient(const kd_net *net, const void *packed, const float *params,
-                      const float *coords, const float *targets, size_t n, float *gradient,
-                      float *loss_sum, void *workspace, void *stream);
-
 /** Many networks of one shape, side by side in one launch; each array holds the networks' parts one
  *  after the other: packed [n_networks][kd_fused_packed_size], params [n_networks][n_params],
  * coords [n_networks][n][n_inputs] and so on. */
@@ -81,6 +72,9 @@ typedef struct kd_fused_batch {
 int kd_fused_pack_many(const kd_net *net, int n_networks, const float *params, void *packed,
                        void *stream);
 int kd_fused_forward_many(const kd_net *net, const kd_fused_batch *batch, void *stream);
+
+/** The gradients of the mean squared errors, of the mean over n * n_outputs, as kd_backend's; and
+ *  loss_sum, of each network the sum over n * n_outputs of (prediction - target)^2. */
 int kd_fused_gradient_many(const kd_net *net, const kd_fused_batch *batch, void *stream);
 
 /** values out [n][n_outputs]: samples first .. first + n - 1 of a grid, x fastest. The axes'

@@ -264,20 +264,3 @@ extern "C" int kd_fused_gradient_many(const kd_net *net, const kd_fused_batch *b
     if (status != (int)cudaSuccess) return status;
     return kd_fused_reduce(&plan, &split, batch, (cudaStream_t)stream);
 }
-
-extern "C" int kd_fused_gradient(const kd_net *net, const void *packed, const float *params,
-                                 const float *coords, const float *targets, size_t n,
-                                 float *gradient, float *loss_sum, void *workspace, void *stream)
-{
-    kd_fused_batch batch = {};
-    batch.n_networks = 1;
-    batch.n = n;
-    batch.packed = packed;
-    batch.params = params;
-    batch.coords = coords;
-    batch.targets = targets;
-    batch.gradient = gradient;
-    batch.loss_sum = loss_sum;
-    batch.workspace = workspace;
-    return kd_fused_gradient_many(net, &batch, stream);
-}
