@@ -114,7 +114,7 @@ static void feedback_costs_less_than_it_said_and_than_plain_rounding(void **stat
             static float plain[MOST_PARAMS];
 
             assert_multiples(f);
-            assert_true(found > 0.1 * mse && found < 1.5 * mse);
+            assert_true(found > 0.1 * mse && found < 0.55 * mse);
             check_near(difference(f, f->rounded, f->coords) / found, 1.0, 0.01);
             const double elsewhere = difference(f, f->rounded, f->others);
             assert_true(elsewhere < 1.5 * found);
@@ -147,7 +147,7 @@ static void feedback_rounds_wide_networks(void **state)
     (void)state;
     const double found = round_with_feedback(f, 1e-5, 2);
     assert_multiples(f);
-    assert_true(found > 0.1e-5 && found < 2e-5);
+    assert_true(found > 0.1e-5 && found < 0.3e-5);
     free(f);
 }
 
@@ -170,7 +170,7 @@ static void feedback_bears_what_is_never_read(void **state)
     }
     const double found = round_with_feedback(f, 1e-5, 1);
     assert_multiples(f);
-    assert_true(found > 0.1e-5 && found < 2e-5);
+    assert_true(found > 0.1e-5 && found < 0.3e-5);
     free(f);
 }
 
