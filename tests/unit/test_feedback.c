@@ -1,7 +1,7 @@
 /* Rounding with error feedback (core/feedback.c), and the choice of units (core/rounding.c). */
 #include "check.h"
 
-#include "feedback.h"
+#include "feedback_layers.h"
 #include "plain_rounding.h"
 #include "quant.h"
 #include "rng.h"
@@ -98,6 +98,48 @@ static void assert_multiples(const fixture *f)
             check_near(f->rounded[i], code * f->units[tensor], 0.0);
             assert_true(fabsf(code) <= KD_QUANT_MAX_CODE);
         }
+    }
+}
+
+/* What a row's sum does to the outputs, by moving the row's bias there and back. */
+static void squares_are_of_derivatives(void **state)
+{
+    const float h = 1e-3f;
+
+    (void)state;
+    for (int i = 0; i < N_SHAPES; i++) {
+        static float more[N * MOST_OUTPUTS], less[N * MOST_OUTPUTS], moved[MOST_PARAMS];
+        fixture *f = make_fixture(&shapes[i]);
+        const size_t n_outputs = (size_t)f->net.n_outputs;
+        kd_feedback *feedback;
+        kdinr_error error;
+
+        check_ok(kd_feedback_make(&f->net, f->params, f->coords, N, 2, &feedback, &error), error);
+        for (int l = 0; l < f->net.n_layers; l++) {
+            const kd_layer *layer = &f->net.layers[l];
+            const size_t n_out = (size_t)layer->n_out, row = n_out / 2;
+            double found = 0.0, missed = 0.0;
+
+            memcpy(moved, f->params, f->net.n_params * sizeof *moved);
+            moved[layer->biases + row] = f->params[layer->biases + row] + h;
+            evaluate(f, moved, f->coords, more);
+            moved[layer->biases + row] = f->params[layer->biases + row] - h;
+            evaluate(f, moved, f->coords, less);
+            for (size_t s = 0; s < N; s++) {
+                double square = 0.0;
+
+                for (size_t c = s * n_outputs; c < (s + 1) * n_outputs; c++) {
+                    const double slope = ((double)more[c] - (double)less[c]) / (2.0 * (double)h);
+                    square += slope * slope;
+                }
+                const double g2 = feedback->layers[l].squares[s * n_out + row];
+                found += g2;
+                missed += fabs(g2 - square);
+            }
+            assert_true(found > 0.0 && missed < 0.005 * found);
+        }
+        kd_feedback_free(feedback);
+        free(f);
     }
 }
 
@@ -282,6 +324,7 @@ static void rounding_can_be_cancelled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(squares_are_of_derivatives),
         cmocka_unit_test(feedback_costs_less_than_it_said_and_than_plain_rounding),
         cmocka_unit_test(feedback_is_the_same_for_any_number_of_threads),
         cmocka_unit_test(feedback_rounds_wide_networks),
