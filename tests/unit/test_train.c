@@ -194,6 +194,22 @@ static void train_goes_back_when_the_loss_creeps_up(void **state)
     assert_in_range(outcome.rollbacks, 1, 3);
 }
 
+/* Noise is no collapse, wherever the last look at the loss comes. */
+static void train_takes_no_noise_for_a_collapse(void **state)
+{
+    const kdinr_options options = kdinr_options_default();
+    line user = {.bad_from = UINT64_MAX, .noise = 0.04f, .unit = 1.0f / 64.0f};
+    kd_outcome outcome;
+    kdinr_error error;
+
+    (void)state;
+    for (size_t n_more = 0; n_more < 64; n_more += 12) {
+        user.n_batches = 64 * 20 + 2 * n_more;
+        check_ok(train_line(&options, &user, &outcome, &error), error);
+        assert_int_equal(outcome.rollbacks, 0);
+    }
+}
+
 static bool refuse(void *user, double fraction, const char *stage)
 {
     (void)user;
@@ -223,6 +239,7 @@ int main(void)
         cmocka_unit_test(train_reports_rounding_that_fails),
         cmocka_unit_test(train_reports_divergence),
         cmocka_unit_test(train_goes_back_when_the_loss_creeps_up),
+        cmocka_unit_test(train_takes_no_noise_for_a_collapse),
         cmocka_unit_test(train_stops_when_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
